@@ -1,0 +1,52 @@
+"""Visual dubbing: make the lips of a talking face in a video follow another recording.
+
+The public names are loaded when they are first used, so ``import dubcli`` does not load torch.
+
+Example:
+    >>> import dubcli
+    >>> dubcli.DubOptions().crf
+    16
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dubcli.config import DubOptions
+    from dubcli.errors import DubError
+    from dubcli.pipeline import analyze, dub, load_models
+
+__all__ = ["DubError", "DubOptions", "__version__", "analyze", "dub", "load_models"]
+__version__ = "0.1.0"
+
+_HOME = {
+    "DubError": "dubcli.errors",
+    "DubOptions": "dubcli.config",
+    "analyze": "dubcli.pipeline",
+    "dub": "dubcli.pipeline",
+    "load_models": "dubcli.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, imported from the module that defines it.
+
+    Args:
+        name: What was asked of the package.
+
+    Returns:
+        The function or class.
+
+    Raises:
+        AttributeError: If the package has no such name.
+    """
+    if name not in _HOME:
+        raise AttributeError(f"module 'dubcli' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, the ones not loaded yet included."""
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,129 @@
+"""What the command line shows: progress and errors on stderr, results on stdout."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from dubcli.checkpoints import ManifestEntry
+from dubcli.records import DubReport, Progress
+
+NAME_WIDTH = 18  # characters of a report's first column
+MEGABYTE = 1_000_000
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """Give a callback that draws a bar per stage on stderr; it draws nothing off a terminal.
+
+    Yields:
+        What to call with each ``Progress``.
+    """
+    if not sys.stderr.isatty():  # rich's own is_terminal is True under FORCE_COLOR
+        yield _draw_nothing
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def draw(event: Progress) -> None:
+            if event.stage not in tasks:
+                tasks[event.stage] = bars.add_task(event.stage, total=event.total)
+            bars.update(tasks[event.stage], completed=event.done, total=event.total)
+
+        yield draw
+
+
+def print_report(report: DubReport, *, as_json: bool) -> None:
+    """Print what a dub did to stdout.
+
+    Args:
+        report: The report.
+        as_json: One JSON object with the report's fields, rather than a table.
+    """
+    if as_json:
+        typer.echo(json.dumps(asdict(report), default=str, indent=2))
+        return
+    for name, value in report_rows(report):
+        typer.echo(f"{name:<{NAME_WIDTH}}{value}")
+
+
+def report_rows(report: DubReport) -> list[tuple[str, str]]:
+    """Return the table of a report: a name and a value per line.
+
+    Args:
+        report: The report.
+
+    Returns:
+        Rows in reading order; a row per stage and per warning.
+
+    Example:
+        >>> from pathlib import Path
+        >>> report = DubReport(Path("out.mp4"), 50, 40, {"analyze": 1.5, "render": 0.5}, ())
+        >>> for row in report_rows(report):
+        ...     print(*row, sep=": ")
+        output: out.mp4
+        frames: 50
+        dubbed frames: 40
+        analyze: 1.5 s
+        render: 0.5 s
+        frames a second: 25.0
+    """
+    total_s = sum(report.seconds.values())
+    return [
+        ("output", str(report.output)),
+        ("frames", str(report.frames)),
+        ("dubbed frames", str(report.dubbed_frames)),
+        *((stage, f"{seconds:.1f} s") for stage, seconds in report.seconds.items()),
+        ("frames a second", f"{report.frames / total_s:.1f}" if total_s > 0 else "-"),
+        *(("warning", _one_line(warning)) for warning in report.warnings),
+    ]
+
+
+def print_models(entries: Mapping[str, ManifestEntry]) -> None:
+    """Print a line per checkpoint to stdout: name, megabytes, licence, network.
+
+    Args:
+        entries: Name -> manifest entry.
+    """
+    width = max((len(name) for name in entries), default=0)
+    for name, entry in entries.items():
+        size = f"{entry.bytes / MEGABYTE:.1f} MB"
+        typer.echo(f"{name:<{width}}  {size:>9}  {entry.licence:<12}  {entry.network}")
+
+
+def print_error(message: str) -> None:
+    """Print one line to stderr, whatever line breaks the message holds.
+
+    Args:
+        message: What went wrong, where, and what to do about it.
+    """
+    typer.echo(_one_line(message), err=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _draw_nothing(event: Progress) -> None:
+    """Take a ``Progress`` and show nothing."""

@@ -1,0 +1,47 @@
+"""Every default, written once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dubcli.errors import InputError
+
+PCM_CONTAINERS = frozenset({".mov", ".mkv"})
+CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
+
+
+@dataclass(frozen=True, slots=True)
+class DubOptions:
+    """What a user may choose about a dub."""
+
+    device: str = "auto"  # "auto", "cpu", "cuda" or "mps"
+    models: Path | None = None  # folder of checkpoints; None: the shipped ones
+    audio_encoder: str = "whisper-tiny-en-enc3"  # a name in the manifest, a local folder, or a hub name
+    lip_references: int = 25  # N_l of Algorithm 1
+    face_references: int = 5  # N_f of Algorithm 1
+    mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
+    close_in_silence: bool = True
+    crf: int = 16  # H.264 quality of the output, lower is better
+    preset: str = "medium"  # x264's speed
+    threads: int = 0  # CPU threads of torch; 0: torch's own choice
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            InputError: Naming the option, its value and its range.
+        """
+        for name, low, high in (
+            ("lip_references", 1, 200),
+            ("face_references", 1, 51),
+            ("mouth_scale", 0.0, 3.0),
+            ("crf", 0, 51),
+            ("threads", 0, 1024),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                option = "--" + name.replace("_", "-")
+                raise InputError(f"{option} is {value}: give a value from {low} to {high}")
+
+
+DEFAULTS = DubOptions()

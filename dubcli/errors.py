@@ -1,0 +1,33 @@
+"""The exceptions a user can meet, and the exit code of each.
+
+    DubError                 1   anything of ours; never raised itself
+    |-- InputError           2   a file, folder, option or pair of them that cannot be used
+    |-- CheckpointError      3   a model file is missing, altered or does not fit its network
+    `-- MediaError           4   ffmpeg could not read or write
+
+Each message says what is wrong, where, and what to do about it, in one line.
+"""
+
+
+class DubError(Exception):
+    """Base of every error that dubcli raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(DubError):
+    """The user's input cannot be used as it is."""
+
+    exit_code = 2
+
+
+class CheckpointError(DubError):
+    """A model file is missing, altered, or does not fit its network."""
+
+    exit_code = 3
+
+
+class MediaError(DubError):
+    """Reading or writing media failed."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""Formulas on shapes, cameras and pictures: no files, no networks, no ffmpeg."""

@@ -1,0 +1,184 @@
+"""Face crops, the masks in them, and the way back into the frame.
+
+Letters: H, W frame size; S crop size (256); V vertices.
+
+A crop is upright and fixed to the head: the same point of the head falls on its middle and a
+centimetre has the same number of pixels in every crop, so references and targets differ by
+expression and turn alone.
+"""
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dubcli.geometry.camera import HEAD_TO_IMAGE, rotation_matrix
+from dubcli.geometry.morphable import OUTER_LIP_RING
+from dubcli.records import Bytes, Crop, Float, Integers
+
+CROP_SIZE = 256
+CROP_PX_PER_CM = 12.8  # 20 cm across the crop: from the brow to a wide open chin
+CROP_ANCHOR = (0.0, -2.8, 4.0)  # cm, head space: just below the nose, falls on the crop's middle
+
+FACE_DILATION = 9  # pixels of the crop
+LIP_DILATION = 11
+FEATHER = 6.0  # pixels, standard deviation of the blend's edge
+RING_WIDTH = 7  # pixels inside the mask's edge, where patch and frame should agree
+MAX_COLOUR_SHIFT = 12.0  # grey levels; more is a wrong patch, not a wrong colour
+SUPERSAMPLE = 2.0  # frames more than this much finer than the crop are averaged first
+
+
+def crop_for_head(rotation: Float, translation_px: Float, scale_px: float) -> Crop:
+    """Return the crop of a head.
+
+    Args:
+        rotation: Axis-angle, [3] radians.
+        translation_px: Where the head's origin falls in the frame, [2] pixels.
+        scale_px: Pixels per centimetre in the frame.
+
+    Returns:
+        The similarity from frame pixels to crop pixels: ``CROP_ANCHOR`` falls on the middle, the
+        head's downward axis points down.
+    """
+    turn = rotation_matrix(torch.from_numpy(np.asarray(rotation, dtype=np.float32))).numpy()
+    anchor = turn @ (np.array(CROP_ANCHOR) * HEAD_TO_IMAGE) * scale_px
+    roll = math.atan2(-turn[0, 1], turn[1, 1])
+    factor = CROP_PX_PER_CM / scale_px
+    cosine, sine = factor * math.cos(roll), factor * math.sin(roll)
+    linear = np.array([[cosine, sine], [-sine, cosine]])
+    shift = CROP_SIZE / 2 - linear @ (anchor[:2] + translation_px)
+    matrix = np.concatenate([linear, shift[:, None]], axis=1).astype(np.float32)
+    return Crop(matrix, CROP_SIZE)
+
+
+def transform(crop: Crop, points_px: Float) -> Float:
+    """Return frame points in the crop, [V, 2 or 3] -> the same shape; z keeps the crop's scale."""
+    linear, shift = crop.matrix[:, :2], crop.matrix[:, 2]
+    moved = points_px.copy()
+    moved[:, :2] = points_px[:, :2] @ linear.T + shift
+    if points_px.shape[1] == 3:
+        moved[:, 2] *= np.sqrt(abs(np.linalg.det(linear)))
+    return moved
+
+
+def _for_opencv(matrix: Float) -> NDArray[np.float64]:
+    """Move a matrix from pixel centres at halves (ours) to pixel centres at integers (OpenCV's)."""
+    linear, shift = matrix[:, :2].astype(np.float64), matrix[:, 2].astype(np.float64)
+    shift = linear @ np.array([0.5, 0.5]) + shift - 0.5
+    return np.concatenate([linear, shift[:, None]], axis=1)
+
+
+def cut_out(rgb: Bytes, crop: Crop) -> Bytes:
+    """Return the crop of a frame, [H, W, 3] -> [S, S, 3]; outside the frame the edge is repeated."""
+    matrix = crop.matrix
+    fineness = 1 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    if fineness > SUPERSAMPLE:
+        step = int(fineness)
+        height, width = rgb.shape[0] // step, rgb.shape[1] // step
+        rgb = cv2.resize(
+            rgb[: height * step, : width * step], (width, height), interpolation=cv2.INTER_AREA
+        ).astype(np.uint8)
+        matrix = np.concatenate([matrix[:, :2] * step, matrix[:, 2:]], axis=1)
+    return cv2.warpAffine(
+        rgb,
+        _for_opencv(matrix),
+        (crop.size_px, crop.size_px),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    ).astype(np.uint8)
+
+
+def hull_mask(points_px: Float, dilation: int, size_px: int = CROP_SIZE) -> Bytes:
+    """Return 1 inside the convex hull of points widened by ``dilation`` pixels, [S, S]."""
+    mask = np.zeros((size_px, size_px), dtype=np.uint8)
+    hull = cv2.convexHull(np.round(points_px[:, :2]).astype(np.int32))
+    cv2.fillConvexPoly(mask, hull, 1)
+    return dilate(mask, dilation)
+
+
+def dilate(mask: Bytes, pixels: int) -> Bytes:
+    """Widen a mask by a disc, [S, S] -> [S, S]."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
+    return cv2.dilate(mask, disc).astype(np.uint8)
+
+
+def face_mask(points_px: Float, lower: Integers, dilation: int = FACE_DILATION) -> Bytes:
+    """Return the lower face's mask: the hull of the vertices ``lower``, [V, 3] pixels -> [S, S]."""
+    return hull_mask(points_px[lower], dilation)
+
+
+def lip_mask(points_px: Float, dilation: int = LIP_DILATION) -> Bytes:
+    """Return the lips' mask: inside the outer contour, widened, [V, 3] pixels -> [S, S]."""
+    return hull_mask(points_px[list(OUTER_LIP_RING)], dilation)
+
+
+def feather(mask: Bytes, sigma: float = FEATHER) -> Float:
+    """Return soft weights that are 0 on and outside the mask's edge, [S, S] in [0, 1].
+
+    The mask is first narrowed by two standard deviations, so that the ramp lies inside it: what
+    the network did not render never shows.
+    """
+    inside = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    ramp = np.clip(inside / (2 * sigma), 0, 1)
+    smooth: Float = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return smooth
+
+
+def colour_match(patch: Float, source: Float, mask: Bytes) -> Float:
+    """Shift a patch's colour so that it agrees with the source along the mask's edge.
+
+    Args:
+        patch: Rendered crop, [S, S, 3], 0 to 255.
+        source: The frame's own crop, [S, S, 3], 0 to 255.
+        mask: Where the patch was rendered, [S, S].
+
+    Returns:
+        The patch plus one colour, at most ``MAX_COLOUR_SHIFT`` levels per channel: the median
+        difference on the ring just inside the mask. Its size is limited because where the jaw
+        moved, ring and frame show different things.
+    """
+    ring = (mask > 0) & (cv2.erode(mask, np.ones((2 * RING_WIDTH + 1,) * 2, np.uint8)) == 0)
+    if not ring.any():
+        return patch
+    shift = np.median(source[ring] - patch[ring], axis=0)
+    shifted: Float = patch + np.clip(shift, -MAX_COLOUR_SHIFT, MAX_COLOUR_SHIFT).astype(np.float32)
+    return shifted
+
+
+def paste_back(rgb: Bytes, patch: Float, weight: Float, crop: Crop) -> Bytes:
+    """Return the frame with the patch laid over it.
+
+    Args:
+        rgb: The frame, [H, W, 3]; not changed.
+        patch: [S, S, 3], 0 to 255.
+        weight: How much of the patch shows, [S, S], 0 to 1, 0 along the crop's edge.
+        crop: Where the patch belongs.
+
+    Returns:
+        A new frame. Pixels that the weight does not reach are the source's, bit for bit.
+    """
+    height, width = rgb.shape[:2]
+    corners = np.array([[0, 0], [crop.size_px, 0], [0, crop.size_px], [crop.size_px] * 2])
+    linear = np.linalg.inv(crop.matrix[:, :2].astype(np.float64))
+    inverse = np.concatenate([linear, -linear @ crop.matrix[:, 2:]], axis=1)
+    reached = corners @ linear.T + inverse[:, 2]
+    left, top = np.maximum(np.floor(reached.min(0)).astype(int), 0)
+    right = min(int(np.ceil(reached[:, 0].max())), width)
+    bottom = min(int(np.ceil(reached[:, 1].max())), height)
+    result = rgb.copy()
+    if right <= left or bottom <= top:
+        return result
+    shifted = inverse - np.array([[0, 0, left], [0, 0, top]])
+    matrix, size = _for_opencv(shifted), (right - left, bottom - top)
+    enlarged = cv2.warpAffine(
+        patch, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    share = cv2.warpAffine(weight, matrix, size, flags=cv2.INTER_LINEAR)[:, :, None]
+    region = result[top:bottom, left:right]
+    mixed = region + share * (np.clip(enlarged, 0, 255) - region)
+    result[top:bottom, left:right] = np.where(
+        share > 0, np.rint(mixed).astype(np.uint8), region
+    )
+    return result

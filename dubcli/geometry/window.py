@@ -1,0 +1,100 @@
+"""What the renderer sees of a crop: a fixed window, its PNCC and its masks.
+
+Letters: V vertices (468), L lower-face vertices, H, W window size, S crop size (256).
+"""
+
+import numpy as np
+import torch
+
+from dubcli.geometry.camera import project
+from dubcli.geometry.crop import face_mask, lip_mask, transform
+from dubcli.geometry.morphable import (
+    MorphableModel,
+    lower_face_indices,
+    lower_face_weight,
+    vertices,
+)
+from dubcli.geometry.pncc import PnccRenderer
+from dubcli.records import Analysis, Bytes, Crop, Float
+
+# Rows and columns of the crop that the renderer works on: everything a face mask can reach.
+WINDOW_ROWS = (88, 256)
+WINDOW_COLUMNS = (16, 240)
+ROWS, COLUMNS = slice(*WINDOW_ROWS), slice(*WINDOW_COLUMNS)
+HEIGHT, WIDTH = WINDOW_ROWS[1] - WINDOW_ROWS[0], WINDOW_COLUMNS[1] - WINDOW_COLUMNS[0]
+HULL_WEIGHT = 0.5  # vertices that follow the mouth at least this much span the face mask
+REFERENCE_DILATION = 16  # pixels by which a face reference's mask reaches into neck and collar
+
+
+class WindowDrawer:
+    """Draws meshes in the window of a crop.
+
+    Args:
+        model: The basis.
+    """
+
+    def __init__(self, model: MorphableModel) -> None:
+        """Prepare the PNCC's colours and the lower face's vertices."""
+        self.model = model
+        self._pncc = PnccRenderer(model.mean.numpy(), model.triangles)
+        weight = lower_face_weight(model.mean).numpy()
+        self.hull = np.flatnonzero(weight >= HULL_WEIGHT)
+        self.lower = lower_face_indices(model.mean)  # [L]
+        self._weight = weight[self.lower, None]
+        self._expression = model.expression[:, self.lower].reshape(len(model.expression), -1)
+
+    def source_mesh(self, analysis: Analysis, t: int) -> Float:
+        """Return the fitted mesh of frame t, [V, 3] cm, head space."""
+        alpha, beta = torch.from_numpy(analysis.alpha[t]), torch.from_numpy(analysis.beta[t])
+        mesh: Float = vertices(self.model, alpha, beta).numpy()
+        return mesh
+
+    def own_displacement(self, beta: Float) -> Float:
+        """Return the lower face's expression-only displacement {0, beta, 0}, [.., E] -> [.., L, 3]."""
+        flat: Float = beta @ self._expression.numpy()
+        return flat.reshape(*beta.shape[:-1], len(self.lower), 3)
+
+    def target_mesh(self, mesh: Float, beta: Float, displacement: Float, amount: float) -> Float:
+        """Return the source's mesh with the generated mouth.
+
+        The mesh is displaced by (generated - fitted) in the lower face, with weights that fade
+        towards the cheeks, rather than replaced: vtx^tgt = generated[lower] U source[upper] with a
+        seam that moves smoothly.
+
+        Args:
+            mesh: The fitted mesh, [V, 3] cm.
+            beta: Its expression, [E].
+            displacement: Generated, [L, 3] cm from the neutral mean face.
+            amount: 0 keeps the source's mouth, 1 puts the generated one.
+        """
+        moved = mesh.copy()
+        change = displacement - self.own_displacement(beta)
+        moved[self.lower] += amount * self._weight * change
+        return moved
+
+    def in_crop(self, mesh: Float, analysis: Analysis, t: int, crop: Crop) -> Float:
+        """Project a mesh with frame t's pose into its crop, [V, 3] cm -> [V, 3] pixels."""
+        projected = project(
+            torch.from_numpy(mesh),
+            torch.from_numpy(analysis.rotation[t]),
+            torch.from_numpy(analysis.translation_px[t]),
+            torch.tensor(float(analysis.scale_px[t])),
+        )
+        return transform(crop, projected.numpy())
+
+    def pncc(self, points_px: Float) -> Float:
+        """Return the window's PNCC, [V, 3] crop pixels -> [H, W, 3]."""
+        shifted = points_px - np.array([WINDOW_COLUMNS[0], WINDOW_ROWS[0], 0], dtype=np.float32)
+        return self._pncc.render(shifted, HEIGHT, WIDTH)
+
+    def face_mask(self, points_px: Float) -> Bytes:
+        """Return the lower face's mask in the crop, [V, 3] crop pixels -> [S, S]."""
+        return face_mask(points_px, self.hull)
+
+    def reference_mask(self, points_px: Float) -> Bytes:
+        """Return where a face reference's pixels may be used: the lower face and its surroundings."""
+        return face_mask(points_px, self.hull, REFERENCE_DILATION)
+
+    def lip_mask(self, points_px: Float) -> Bytes:
+        """Return the lips' mask in the crop, [V, 3] crop pixels -> [S, S]."""
+        return lip_mask(points_px)

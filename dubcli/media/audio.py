@@ -1,0 +1,88 @@
+"""Decoding sound to mono float32 windows, one at a time. Letter: N samples."""
+
+import logging
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from dubcli.errors import MediaError
+from dubcli.media.binary import find_ffmpeg
+from dubcli.media.command import decode_audio
+from dubcli.media.process import FfmpegProcess
+from dubcli.records import AudioInfo, AudioWindow
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_BYTES = 4
+
+
+class AudioReader:
+    """A context manager and iterator of consecutive windows that do not overlap.
+
+    Mono is the mean of the channels. The whole file is never in memory.
+    """
+
+    def __init__(self, info: AudioInfo, rate_hz: int = 16000, chunk: int = 16000 * 20) -> None:
+        """Prepare to read; ffmpeg starts on entering the context.
+
+        Args:
+            info: The sound, from ``probe_audio``.
+            rate_hz: Sample rate to give out.
+            chunk: Samples in a window, at ``rate_hz``; the last may be shorter.
+
+        Raises:
+            ValueError: If the rate or the chunk is not positive.
+        """
+        if rate_hz < 1 or chunk < 1:
+            raise ValueError(f"rate {rate_hz} Hz and chunk {chunk} must be at least 1")
+        self._info = info
+        self._rate_hz = rate_hz
+        self._chunk = chunk
+        self._process: FfmpegProcess | None = None
+
+    def __enter__(self) -> Self:
+        arguments = decode_audio(find_ffmpeg(), self._info, self._rate_hz)
+        self._process = FfmpegProcess(arguments)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def __iter__(self) -> Iterator[AudioWindow]:
+        """Yield the windows; once per context.
+
+        Raises:
+            MediaError: If ffmpeg cannot decode the sound.
+            ValueError: If the context has not been entered.
+        """
+        process = self._process
+        if process is None:
+            raise ValueError("AudioReader is iterated outside its with block")
+        start = 0
+        while True:
+            buffer = bytearray(self._chunk * SAMPLE_BYTES)
+            count = process.read_into(buffer) // SAMPLE_BYTES
+            if count:
+                samples = np.frombuffer(buffer, "<f4", count).astype(np.float32, copy=False)
+                yield AudioWindow(start=start, samples=samples, rate_hz=self._rate_hz)
+            start += count
+            if count < self._chunk:
+                break
+        status = process.finish()
+        tail = process.complaint()
+        if status != 0 or start == 0:
+            raise MediaError(
+                f"{self._info.path}: ffmpeg could not decode the sound "
+                f"({tail or 'it gave no sample'}); check that the file is complete"
+            )
+        if tail:
+            logger.warning("%s: damaged (ffmpeg: %s)", self._info.path, tail)

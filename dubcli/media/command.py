@@ -1,0 +1,224 @@
+"""PURE: ffmpeg's argument lists.
+
+Files are always ``file:`` and an absolute path, so a name such as ``-x.mp4``, ``concat:a`` or
+``http://x`` is a name and nothing else; ``-protocol_whitelist`` and ``-format_whitelist`` keep
+what is inside a file from reaching out.
+"""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+
+from dubcli.config import DubOptions
+from dubcli.media.colour import (
+    DECODE_FLAGS,
+    ENCODE_FLAGS,
+    colour_matrix,
+    colour_range,
+    is_rgb,
+    output_pixel_format,
+    output_tags,
+)
+from dubcli.media.soundtrack import Soundtrack
+from dubcli.records import AudioInfo, VideoInfo
+
+PROTOCOLS = "file,pipe"
+# Demuxers whose files hold their own pictures and sound. Not among them, on purpose: hls, dash,
+# concat, imf, sdp, rtsp and other lists of places; image2 and *_pipe (pictures); tty, lavfi.
+FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,av1,caf,dts,dv,eac3,flac,flv,gif,h264,hevc,ivf,m4v,"
+    "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mjpeg,mp3,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,"
+    "rm,tta,vvc,w64,wav,wtv,wv,yuv4mpegpipe"
+)
+MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_QUIET = ["-nostdin", "-hide_banner", "-loglevel", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRange:
+    """Which frames ffmpeg is asked for, and how it gets there."""
+
+    count: int | None = None  # how many; None: to the end
+    seek_s: Fraction | None = None  # start decoding here, seconds after the container's start
+    skip: int = 0  # frames to drop first, of those decoded or put on the grid
+    # Variable rate only: the frames are put on the grid origin + k / frame_rate, k = 0, 1, ...
+    # whatever seek_s is; grid positions before it hold the first frame decoded.
+    origin_pts: int | None = None  # in the stream's time base
+
+
+def file_url(path: Path) -> str:
+    """Return how ffmpeg is told a file: ``file:`` and the absolute path.
+
+    Args:
+        path: The file; symbolic links stay as they are.
+
+    Example:
+        >>> file_url(Path("/clips/-x.mp4"))
+        'file:/clips/-x.mp4'
+    """
+    return f"file:{os.path.abspath(path)}"  # noqa: PTH100 - Path.resolve() would follow links
+
+
+def rate_text(rate: Fraction) -> str:
+    """Return a frame rate as ffmpeg reads it without rounding.
+
+    Args:
+        rate: Frames per second.
+
+    Example:
+        >>> rate_text(Fraction(30000, 1001))
+        '30000/1001'
+    """
+    return f"{rate.numerator}/{rate.denominator}"
+
+
+def _file_input(path: Path, **options: str) -> Any:
+    return ffmpeg.input(
+        file_url(path), protocol_whitelist=PROTOCOLS, format_whitelist=FORMATS, **options
+    )
+
+
+def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
+    return [str(argument) for argument in stream.compile(cmd=[ffmpeg_binary, *_QUIET])]
+
+
+def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> list[str]:
+    """Return the arguments that write frames as rgb24 to standard output.
+
+    Every coded frame comes out once, in order, whatever its timestamp; only where
+    ``wanted.origin_pts`` is given are frames dropped and repeated to a constant rate.
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        info: The video; its width and height are those after the rotation.
+        wanted: Which frames.
+    """
+    options: dict[str, Any] = {}
+    if wanted.seek_s is not None:
+        options["ss"] = f"{float(wanted.seek_s):.6f}"
+    if wanted.origin_pts is not None:
+        options["copyts"] = None
+    video = _file_input(info.path, **options)["V:0"]
+    if wanted.origin_pts is not None:
+        video = video.filter("setpts", f"PTS-({wanted.origin_pts})")
+        # Not start_time: the filter would round it to the time base and move the grid.
+        video = video.filter("fps", fps=rate_text(info.frame_rate), start_time=0, round="near")
+    if wanted.skip:
+        video = video.filter("trim", start_frame=wanted.skip)
+    scale = {"flags": DECODE_FLAGS}
+    if not is_rgb(info.pixel_format):
+        scale |= {"in_color_matrix": colour_matrix(info), "in_range": colour_range(info)}
+    video = video.filter("scale", info.width, info.height, **scale).filter("format", "rgb24")
+    output: dict[str, Any] = {"format": "rawvideo", "fps_mode": "passthrough"}
+    if wanted.count is not None:
+        output["frames:v"] = wanted.count
+    return _compile(ffmpeg.output(video, "pipe:1", **output), ffmpeg_binary)
+
+
+def decode_audio(ffmpeg_binary: str, info: AudioInfo, rate_hz: int) -> list[str]:
+    """Return the arguments that write the mean of the channels as float32 to standard output.
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        info: The sound.
+        rate_hz: Sample rate to give out.
+    """
+    audio = _file_input(info.path)["a:0"]
+    audio = audio.filter("asetpts", "N/SR/TB").filter("aformat", sample_fmts="fltp")
+    if info.channels > 1:
+        # Not pan: ffmpeg-python escapes the "=" that its argument needs once too often.
+        total = "+".join(f"val({channel})" for channel in range(info.channels))
+        audio = audio.filter("aeval", f"({total})/{info.channels}", channel_layout="mono")
+    audio = audio.filter("aresample", rate_hz)
+    return _compile(
+        ffmpeg.output(audio, "pipe:1", format="f32le", acodec="pcm_f32le"), ffmpeg_binary
+    )
+
+
+def count_audio(ffmpeg_binary: str, path: Path) -> list[str]:
+    """Return the arguments that write one byte per decoded sample to standard output.
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        path: The sound file.
+    """
+    audio = (
+        _file_input(path)["a:0"]
+        .filter("asetpts", "N/SR/TB")
+        .filter("aformat", channel_layouts="mono", sample_fmts="u8")
+    )
+    return _compile(ffmpeg.output(audio, "pipe:1", format="u8", acodec="pcm_u8"), ffmpeg_binary)
+
+
+def encode(
+    ffmpeg_binary: str,
+    partial: Path,
+    info: VideoInfo,
+    *,
+    speech: AudioInfo,
+    soundtrack: Soundtrack,
+    options: DubOptions,
+) -> list[str]:
+    """Return the arguments that encode rgb24 frames from standard input with a speech file.
+
+    ffmpeg reports the number of frames it wrote to standard output (``-progress``).
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        partial: The file to write, with the extension of the output.
+        info: The source video: size, rate and colour of the output.
+        speech: The speech file.
+        soundtrack: How the speech is encoded.
+        options: crf and preset.
+    """
+    pictures = ffmpeg.input(
+        "pipe:0",
+        format="rawvideo",
+        pixel_format="rgb24",
+        video_size=(info.width, info.height),
+        framerate=rate_text(info.frame_rate),
+        protocol_whitelist=PROTOCOLS,
+    )["v:0"]
+    pictures = (
+        pictures.filter(
+            "scale",
+            flags=ENCODE_FLAGS,
+            in_range="pc",
+            out_range=colour_range(info),
+            out_color_matrix=colour_matrix(info),
+        )
+        .filter("format", output_pixel_format(info))
+        .filter("setsar", rate_text(info.pixel_aspect))
+        .filter("setparams", **output_tags(info))
+    )
+    # Sample n plays at n / rate: the file's own timestamps may start late or have gaps.
+    sound = _file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
+    if soundtrack.resampled:
+        sound = sound.filter("aresample", soundtrack.rate_hz)
+    output: dict[str, Any] = {
+        "format": MUXERS[partial.suffix.lower()],
+        "c:v": "libx264",
+        "crf": options.crf,
+        "preset": options.preset,
+        "r": rate_text(info.frame_rate),
+        "fps_mode": "cfr",
+        "c:a": soundtrack.codec,
+        "map_metadata": -1,
+        "map_chapters": -1,
+    }
+    if soundtrack.resampled:
+        output["ac"] = soundtrack.channels
+    if soundtrack.bits_per_s is not None:
+        output["b:a"] = soundtrack.bits_per_s
+    if output["format"] != "matroska":
+        # Edit lists count in this unit; the default millisecond would cut or add samples.
+        output["movie_timescale"] = soundtrack.rate_hz
+    if output["format"] == "mp4":
+        output["movflags"] = "+faststart"
+    written = ffmpeg.output(pictures, sound, file_url(partial), **output)
+    arguments = _compile(written, ffmpeg_binary)
+    return [*arguments, "-y", "-nostats", "-progress", "pipe:1"]

@@ -1,0 +1,100 @@
+"""What a path must be before ffmpeg hears of it, and opening it with PyAV."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from dubcli.config import CONTAINERS
+from dubcli.errors import InputError
+from dubcli.media.command import FORMATS, file_url
+
+_SNIFF_BYTES = 4096
+_PLAYLIST_MARKS = (b"#extm3u", b"ffconcat", b"<mpd", b"<smoothstreamingmedia", b"[playlist]")
+_LIST_EXTENSIONS = frozenset({".m3u8", ".m3u", ".mpd", ".ffconcat", ".pls", ".sdp", ".xspf"})
+
+
+def open_media(path: Path) -> InputContainer:
+    """Return an open container; the caller closes it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If it is no regular file, empty, a playlist, or not media.
+    """
+    _refuse_unreadable(path)
+    _refuse_playlist(path)
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    try:
+        return av.open(file_url(path), mode="r", options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise InputError(
+            f"{path}: not a video or sound file that can be read; "
+            "check that it is complete, or convert it to .mp4 or .wav"
+        ) from error
+
+
+def _refuse_unreadable(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; give a file")
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; check the path")
+    if not path.is_file():
+        raise InputError(f"{path}: not a regular file; save it to a file first")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: may not be read; check its permissions")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes); check where it came from")
+
+
+def _refuse_playlist(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(_SNIFF_BYTES).lower()
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    xml = start.startswith(b"<") and any(mark in head for mark in _PLAYLIST_MARKS)
+    if xml or start.startswith(_PLAYLIST_MARKS) or path.suffix.lower() in _LIST_EXTENSIONS:
+        raise InputError(
+            f"{path}: a playlist that points to other files; give the video or sound file itself"
+        )
+
+
+def check_output(output: Path) -> None:
+    """Refuse an output that could not be written, before any work is done.
+
+    Whether it exists already is the pipeline's question.
+
+    Args:
+        output: The file to be written.
+
+    Raises:
+        InputError: If its extension, its folder or what is there now does not allow it.
+    """
+    if output.suffix.lower() not in CONTAINERS:
+        known = ", ".join(sorted(CONTAINERS))
+        raise InputError(f"{output}: the output must end in one of {known}")
+    if output.is_dir():
+        raise InputError(f"{output}: this is a folder; give the name of a file to write")
+    folder = output.parent
+    if not folder.is_dir():
+        raise InputError(f"{output}: the folder {folder} does not exist; create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{output}: the folder {folder} may not be written to; choose another")
+
+
+def refuse_overwriting_inputs(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is one of the inputs, under whatever name or link.
+
+    Args:
+        output: The file to be written.
+        inputs: The files to be read.
+
+    Raises:
+        InputError: If it is.
+    """
+    for path in inputs:
+        same_name = output.resolve() == path.resolve()
+        if same_name or (output.exists() and path.exists() and output.samefile(path)):
+            raise InputError(f"{output}: this is the input {path}; choose another output")

@@ -1,0 +1,201 @@
+"""What a media file holds: VideoInfo and AudioInfo, or one sentence on why it cannot be used."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from dubcli.errors import InputError
+from dubcli.media.binary import find_ffmpeg
+from dubcli.media.command import count_audio
+from dubcli.media.files import open_media
+from dubcli.media.process import FfmpegProcess
+from dubcli.media.timeline import Timeline, choose_rate, first_picture_stream, read_timeline
+from dubcli.records import AudioInfo, VideoInfo
+
+# Numbers of ITU-T H.273, names of ffmpeg; 2 is "unspecified".
+_SPACES = {
+    0: "gbr",
+    1: "bt709",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020nc",
+    10: "bt2020c",
+}
+_PRIMARIES = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "ebu3213",
+}
+_TRANSFERS = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "smpte2084",
+    17: "smpte428",
+    18: "arib-std-b67",
+}
+_RANGES = {1: "tv", 2: "pc"}
+_RIGHT_ANGLES = (0, 90, 180, 270)
+_COUNTED_BYTES = 2**20
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Return what the first video stream of a file is.
+
+    Reads every packet once (for the exact frame count and rate) and decodes one frame.
+    ``frame_count`` counts the frames that ``FrameReader`` gives.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If there is no video that can be decoded.
+    """
+    with open_media(path) as container:
+        stream = first_picture_stream(container)
+        if stream is None:
+            raise InputError(f"{path}: no video stream; give a video file")
+        frame = _first_decoded(container, stream)
+        if not isinstance(frame, VideoFrame):
+            raise InputError(f"{path}: no picture can be decoded; check that the file is complete")
+        timeline = read_timeline(path)
+        frame_rate, variable_rate = choose_rate(timeline, stream)
+        count, duration_s = _extent(container, stream, timeline, frame_rate, variable_rate)
+        # As ffmpeg's autorotate does: right angles turn the picture, others keep its size.
+        rotation_deg = frame.rotation % 360 if frame.rotation % 360 in _RIGHT_ANGLES else 0
+        turned = rotation_deg in {90, 270}
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        pixel_format = frame.format.name
+        full = pixel_format.startswith("yuvj")
+        tags = stream.codec_context  # now those of the coded stream, not only the container's
+        return VideoInfo(
+            path=path,
+            width=frame.height if turned else frame.width,
+            height=frame.width if turned else frame.height,
+            frame_rate=frame_rate,
+            frame_count=count,
+            duration_s=duration_s,
+            rotation_deg=rotation_deg,
+            variable_rate=variable_rate,
+            has_audio=len(container.streams.audio) > 0,
+            codec=stream.codec_context.name,
+            pixel_format=pixel_format,
+            colour_space=_SPACES.get(tags.colorspace),
+            colour_primaries=_PRIMARIES.get(tags.color_primaries),
+            colour_transfer=_TRANSFERS.get(tags.color_trc),
+            colour_range="pc" if full else _RANGES.get(tags.color_range),
+            pixel_aspect=1 / aspect if turned else aspect,
+        )
+
+
+def _first_decoded(
+    container: InputContainer, stream: VideoStream | AudioStream
+) -> VideoFrame | AudioFrame | None:
+    """Return the first picture or stretch of sound; None if none can be decoded."""
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue  # a damaged packet; ffmpeg goes on too
+            for frame in frames:
+                if isinstance(frame, VideoFrame | AudioFrame):
+                    return frame
+    except av.FFmpegError:
+        pass  # a damaged end
+    return None
+
+
+def _extent(
+    container: InputContainer,
+    stream: VideoStream,
+    timeline: Timeline | None,
+    frame_rate: Fraction,
+    variable_rate: bool,
+) -> tuple[int | None, Fraction | None]:
+    """Return the number of frames and the duration in seconds."""
+    if timeline is not None:
+        count = len(timeline.pts)
+        if variable_rate:
+            count = timeline.resampled_count(frame_rate)
+        return count, count / frame_rate
+    duration_s = None
+    if stream.duration is not None and stream.time_base is not None:
+        duration_s = stream.duration * stream.time_base
+    elif container.duration is not None:
+        duration_s = Fraction(container.duration, 1_000_000)
+    return stream.frames or None, duration_s
+
+
+def probe_audio(path: Path) -> AudioInfo:
+    """Return what the first audio stream of a file is.
+
+    Has ffmpeg decode it through once, in constant memory, to count its samples: containers round
+    their durations, AAC and MP3 hold samples that are not to be played, and libraries of
+    different versions disagree on which (PyAV 18 plays the padding at the end of AAC in .mp4,
+    ffmpeg 9 does not). So the count is that of the ffmpeg which reads and writes for us.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If there is no sound that can be decoded.
+        MediaError: If ffmpeg is not found.
+    """
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise InputError(f"{path}: no audio stream; give a file with speech")
+        stream = container.streams.audio[0]
+        first = _first_decoded(container, stream)
+        if not isinstance(first, AudioFrame):
+            raise InputError(f"{path}: the sound has no samples; check that the file is complete")
+        return AudioInfo(
+            path=path,
+            rate_hz=first.sample_rate,
+            channels=first.layout.nb_channels,
+            sample_count=_count_samples(path),
+            codec=stream.codec_context.name,
+            sample_format=first.format.packed.name,
+        )
+
+
+def _count_samples(path: Path) -> int:
+    buffer = bytearray(_COUNTED_BYTES)
+    total = 0
+    with FfmpegProcess(count_audio(find_ffmpeg(), path)) as process:
+        while count := process.read_into(buffer):
+            total += count
+        if total == 0:
+            reason = process.complaint() or "it gave no sample"
+            raise InputError(
+                f"{path}: ffmpeg could not decode the sound ({reason}); "
+                "check that the file is complete"
+            )
+    return total

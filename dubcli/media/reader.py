@@ -1,0 +1,132 @@
+"""Decoding a video to rgb24 frames, one at a time."""
+
+import logging
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from dubcli.errors import MediaError
+from dubcli.media.binary import find_ffmpeg
+from dubcli.media.command import FrameRange, decode_video
+from dubcli.media.process import FfmpegProcess
+from dubcli.media.timeline import read_timeline
+from dubcli.records import Frame, VideoInfo
+
+logger = logging.getLogger(__name__)
+
+
+def frame_range(info: VideoInfo, start: int, stop: int | None) -> FrameRange:
+    """Return how ffmpeg gets exactly the frames ``start`` to ``stop``.
+
+    Where the container has an index, decoding starts at the key frame before; elsewhere (MPEG-TS,
+    AVI, raw streams) at the beginning, which is exact too but slower.
+
+    Args:
+        info: The video.
+        start: First frame, from 0.
+        stop: One past the last frame; None: to the end.
+    """
+    count = None if stop is None else stop - start
+    if start == 0 and not info.variable_rate:
+        return FrameRange(count=count)
+    timeline = read_timeline(info.path)
+    if timeline is None:
+        return FrameRange(count=count, skip=start)
+    if info.variable_rate:
+        # One frame early, for the grid positions that the frame before fills.
+        key = timeline.key_before(max(0, timeline.shown_at(start, info.frame_rate) - 1))
+        return FrameRange(
+            count=count,
+            seek_s=timeline.seek_s(key),
+            skip=start,
+            origin_pts=int(timeline.pts[0]),
+        )
+    if not timeline.indexed or start >= len(timeline.pts):
+        return FrameRange(count=count, skip=start)
+    key = timeline.key_before(start)
+    return FrameRange(count=count, seek_s=timeline.seek_s(key), skip=start - key)
+
+
+class FrameReader:
+    """A context manager and iterator of the frames of a video, as displayed, one in memory.
+
+    Constant-rate video gives each coded frame exactly once. Variable-rate video is put on the
+    grid of ``info.frame_rate`` by repeating and dropping frames. A file whose end is damaged
+    gives the frames before the damage; ``warning`` then says what happened.
+    """
+
+    def __init__(self, info: VideoInfo, start: int = 0, stop: int | None = None) -> None:
+        """Prepare to read; ffmpeg starts on entering the context.
+
+        Args:
+            info: The video, from ``probe_video``.
+            start: First frame, from 0.
+            stop: One past the last frame; None: to the end.
+
+        Raises:
+            ValueError: If the range is not one.
+        """
+        if start < 0 or (stop is not None and stop < start):
+            raise ValueError(f"frames {start} to {stop} are not a range")
+        self.warning: str | None = None
+        self._info = info
+        self._start = start
+        self._stop = stop
+        self._process: FfmpegProcess | None = None
+
+    def __enter__(self) -> Self:
+        wanted = frame_range(self._info, self._start, self._stop)
+        self._process = FfmpegProcess(decode_video(find_ffmpeg(), self._info, wanted))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames; once per context.
+
+        Raises:
+            MediaError: If not a single frame can be decoded.
+            ValueError: If the context has not been entered.
+        """
+        process = self._process
+        if process is None:
+            raise ValueError("FrameReader is iterated outside its with block")
+        shape = (self._info.height, self._info.width, 3)
+        index = self._start
+        while self._stop is None or index < self._stop:
+            buffer = bytearray(shape[0] * shape[1] * shape[2])
+            if process.read_into(buffer) < len(buffer):
+                self._judge(process, index - self._start)
+                return
+            yield Frame(index=index, rgb=np.frombuffer(buffer, np.uint8).reshape(shape))
+            index += 1
+
+    def _judge(self, process: FfmpegProcess, count: int) -> None:
+        """Decide what an end of the stream means, after ``count`` frames."""
+        status = process.finish()
+        tail = process.complaint()
+        if count == 0 and (status != 0 or tail or self._start == 0):
+            reason = tail or "it gave no frame"
+            raise MediaError(
+                f"{self._info.path}: ffmpeg could not decode the video ({reason}); "
+                "check that the file is complete"
+            )
+        # After a seek, decoders grumble about frames that they never saw and we never asked for.
+        total = self._info.frame_count
+        whole = self._start > 0 and total is not None and self._start + count >= total
+        if status != 0 or (tail and not whole):
+            self.warning = (
+                f"{self._info.path}: damaged; frames that could be read: {count} "
+                f"(ffmpeg: {tail or f'exit status {status}'})"
+            )
+            logger.warning("%s", self.warning)

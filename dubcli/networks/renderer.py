@@ -1,0 +1,290 @@
+"""The dual-attention renderer: textures from references, found by geometry, put where they belong.
+
+Letters: N references, C latent channels, H, W the rendered window, h = H/4, w = W/4 latent size,
+M tokens that a mask keeps, D key width.
+
+The paper's second stage: two encoders, Lip-Attention and Face-Attention, fusion by the lip mask
+(Eq. 4), a decoder that sees the target geometry. Where we differ, and why:
+
+* Keys carry random Fourier features of the PNCC, so that attention finds correspondences before any
+  training, and of the position where no face is (neck, collar, background).
+* Values carry the references' own pixels (``pixel_unshuffle``) beside their encoding, so that the
+  untrained network is a sharp warp and learns only what is missing.
+* Queries outside the masks are left out: Eq. 4 multiplies them by zero.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRIDE = 4  # two stride-2 convolutions
+PIXELS = 3 * STRIDE * STRIDE  # channels of a token's own pixels
+BRANCHES = ("face", "lip")
+EMPTY = 1e-3  # share of a token's pixels below which it shows no face
+
+
+@dataclass(frozen=True, slots=True)
+class RendererHyper:
+    """Sizes and starting values of the renderer; they travel in the checkpoint."""
+
+    height: int = 168  # of the rendered window, pixels
+    width: int = 224
+    channels: int = 64
+    geometry_channels: int = 32
+    decoder_channels: int = 64
+    half_channels: int = 32  # decoder at half size
+    full_channels: int = 16  # decoder at full size
+    key_channels: int = 16  # learned part of a key; keys and values then have the same width, 112
+    pncc_frequencies: int = 32
+    pncc_scale: float = 9.0  # standard deviation, cycles across the PNCC's [0, 1]
+    position_frequencies: int = 16
+    position_scale: float = 6.0  # cycles across the window's height
+    learned_weight: float = 0.3  # of the learned part of a key, at the start
+    temperature: float = 14.0  # softmax scale at the start: about a third of a token wide
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class References:
+    """Encoded reference tokens of one branch."""
+
+    key: Tensor  # [M, D]
+    value: Tensor  # [M, C + 48]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rendered:
+    """What the renderer made of one frame."""
+
+    image: Tensor  # [3, H, W] in [0, 1], the surroundings outside the mask
+    warp: Tensor  # [3, H, W] the attended pixels alone, before the decoder
+
+
+def join(parts: list[References]) -> References:
+    """Put the tokens of several references side by side."""
+    return References(torch.cat([p.key for p in parts]), torch.cat([p.value for p in parts]))
+
+
+def encoder(inputs: int, middle: int, outputs: int) -> nn.Sequential:
+    """Return two stride-2 convolutions, [B, inputs, H, W] -> [B, outputs, H/4, W/4]."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, middle, 3, 2, 1), nn.SiLU(), nn.Conv2d(middle, outputs, 3, 2, 1)
+    )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside an identity."""
+
+    def __init__(self, channels: int) -> None:
+        """Start as the identity: the second convolution is small."""
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.second.weight.data *= 0.1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus its correction, [B, C, h, w]."""
+        corrected: Tensor = x + self.second(F.silu(self.first(F.silu(x))))
+        return corrected
+
+
+class Decoder(nn.Module):
+    """D_tex: the fused latent, the target geometry and the surroundings to a correction of the warp."""
+
+    def __init__(self, hyper: RendererHyper) -> None:
+        """Start small: the untrained renderer is the plain warp."""
+        super().__init__()
+        quarter, half, full = hyper.decoder_channels, hyper.half_channels, hyper.full_channels
+        inputs = hyper.channels + PIXELS + hyper.geometry_channels + 3 + 2
+        self.at_quarter = nn.Sequential(
+            nn.Conv2d(inputs, quarter, 3, 1, 1),
+            Residual(quarter),
+            Residual(quarter),
+            nn.SiLU(),
+            nn.Conv2d(quarter, half * 4, 3, 1, 1),
+            nn.PixelShuffle(2),
+        )
+        self.at_half = nn.Sequential(
+            Residual(half), nn.SiLU(), nn.Conv2d(half, full * 4, 3, 1, 1), nn.PixelShuffle(2)
+        )
+        self.at_full = nn.Sequential(
+            nn.Conv2d(full + 10, full, 3, 1, 1),
+            nn.SiLU(),
+            nn.Conv2d(full, full, 3, 1, 1),
+            nn.SiLU(),
+            nn.Conv2d(full, 3, 3, 1, 1),
+        )
+        last = self.at_full[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        last.weight.data *= 0.1
+        last.bias.data *= 0
+
+    def forward(self, latent: Tensor, pixels: Tensor) -> Tensor:
+        """Return the correction.
+
+        Args:
+            latent: [B, C + 48 + G + 5, h, w].
+            pixels: Warp, target PNCC, surroundings and mask, [B, 10, H, W].
+
+        Returns:
+            [B, 3, H, W].
+        """
+        upsampled = self.at_half(self.at_quarter(latent))
+        correction: Tensor = self.at_full(torch.cat([upsampled, pixels], 1))
+        return correction
+
+
+class DualAttentionRenderer(nn.Module):
+    """Lip-Attention and Face-Attention over reference frames, fused by Eq. 4, then decoded."""
+
+    def __init__(self, hyper: RendererHyper | None = None) -> None:
+        """Build the layers; Fourier frequencies are drawn from torch's generator."""
+        super().__init__()
+        self.hyper = hyper = hyper or RendererHyper()
+        tokens = (hyper.height // STRIDE, hyper.width // STRIDE)
+        self.texture_encoder = encoder(3, 24, hyper.channels)
+        self.geometry_encoder = encoder(3, 24, hyper.geometry_channels)
+        frequencies = torch.randn(3, hyper.pncc_frequencies) * (2 * torch.pi * hyper.pncc_scale)
+        self.register_buffer("pncc_frequencies", frequencies)
+        spatial = torch.randn(2, hyper.position_frequencies) * (2 * torch.pi * hyper.position_scale)
+        rows, columns = torch.meshgrid(
+            torch.arange(tokens[0]) / tokens[0], torch.arange(tokens[1]) / tokens[0], indexing="ij"
+        )
+        phase = torch.einsum("dhw,df->fhw", torch.stack([columns, rows]), spatial)
+        place = torch.cat([phase.sin(), phase.cos()]) / hyper.position_frequencies**0.5
+        self.register_buffer("place", place)
+        self.project = nn.ModuleDict(
+            {b: nn.Conv2d(hyper.geometry_channels, hyper.key_channels, 1) for b in BRANCHES}
+        )
+        self.position = nn.ParameterDict(
+            {b: nn.Parameter(torch.zeros(hyper.key_channels, *tokens)) for b in BRANCHES}
+        )
+        self.learned_weight = nn.ParameterDict(
+            {b: nn.Parameter(torch.tensor(hyper.learned_weight)) for b in BRANCHES}
+        )
+        self.temperature = nn.ParameterDict(
+            {b: nn.Parameter(torch.tensor(hyper.temperature)) for b in BRANCHES}
+        )
+        self.decoder = Decoder(hyper)
+
+    def keys(self, branch: str, pncc: Tensor, geometry: Tensor) -> Tensor:
+        """Return the keys (or queries) of pictures.
+
+        Args:
+            branch: "face" or "lip".
+            pncc: [B, 3, H, W].
+            geometry: Encoded PNCC, [B, G, h, w].
+
+        Returns:
+            [B, D, h, w]: Fourier features of the face coordinate, of the position where there is no
+            face, and the learned part with its positional embedding.
+        """
+        shows = F.avg_pool2d((pncc.amax(1, keepdim=True) > 0).to(pncc), STRIDE)
+        coordinate = F.avg_pool2d(pncc, STRIDE) / shows.clamp_min(EMPTY)
+        phase = torch.einsum("bchw,cf->bfhw", coordinate, self.pncc_frequencies)
+        on_face = torch.cat([phase.sin(), phase.cos()], 1) / self.hyper.pncc_frequencies**0.5
+        learned = F.normalize(self.project[branch](geometry) + self.position[branch], dim=1)
+        return torch.cat(
+            [
+                on_face * shows,
+                self.place * (1 - shows),
+                self.learned_weight[branch] * learned,
+            ],
+            1,
+        )
+
+    def encode(self, branch: str, frames: Tensor, pncc: Tensor, masks: Tensor) -> list[References]:
+        """Encode reference frames, each once.
+
+        Args:
+            branch: "face" or "lip".
+            frames: [N, 3, H, W] in [0, 1].
+            pncc: Their geometry, [N, 3, H, W].
+            masks: Where their pixels may be used, [N, H, W], 1 or 0.
+
+        Returns:
+            N sets of tokens.
+        """
+        key = self.keys(branch, pncc, self.geometry_encoder(pncc)).permute(0, 2, 3, 1)
+        value = torch.cat(
+            [self.texture_encoder(frames), F.pixel_unshuffle(frames, STRIDE)], 1
+        ).permute(0, 2, 3, 1)
+        kept = token_mask(masks)
+        return [References(k[m], v[m]) for k, v, m in zip(key, value, kept, strict=True)]
+
+    def attend(self, branch: str, query: Tensor, wanted: Tensor, references: References) -> Tensor:
+        """Return attended values where a mask wants them, 0 elsewhere.
+
+        Exact, because Eq. 4 multiplies what is left out by zero.
+
+        Args:
+            branch: "face" or "lip".
+            query: [D, h, w].
+            wanted: [h, w], bool.
+            references: Keys and values.
+
+        Returns:
+            [C + 48, h, w].
+        """
+        scaled = query[:, wanted].t() * self.temperature[branch]
+        found = F.scaled_dot_product_attention(
+            scaled[None], references.key[None], references.value[None], scale=1.0
+        )[0]
+        latent = found.new_zeros(wanted.numel(), found.shape[1])
+        latent = latent.index_copy(0, wanted.flatten().nonzero()[:, 0], found)
+        return latent.t().reshape(-1, *wanted.shape)
+
+    def forward(
+        self,
+        target_pncc: Tensor,
+        surroundings: Tensor,
+        face_mask: Tensor,
+        lip_mask: Tensor,
+        face: References,
+        lip: References,
+    ) -> Rendered:
+        """Render the lower face of one frame.
+
+        Dual-Attention = Lip-Attention * M^l + Face-Attention * (1 - M^l)         (paper, Eq. 4)
+
+        Args:
+            target_pncc: Geometry to render, [3, H, W].
+            surroundings: The frame; only pixels outside ``face_mask`` are used, [3, H, W].
+            face_mask: 1 where pixels are rendered, [H, W].
+            lip_mask: 1 on the lips and a margin, [H, W].
+            face: Face references.
+            lip: Lip references.
+
+        Returns:
+            The picture and its warp.
+        """
+        geometry = self.geometry_encoder(target_pncc[None])
+        in_face, in_lip = token_mask(face_mask[None])[0], token_mask(lip_mask[None])[0]
+        in_lip = in_lip & in_face
+        from_face = self.attend(
+            "face", self.keys("face", target_pncc[None], geometry)[0], in_face & ~in_lip, face
+        )
+        from_lip = self.attend("lip", self.keys("lip", target_pncc[None], geometry)[0], in_lip, lip)
+        latent = from_lip + from_face  # Eq. 4: each is 0 where the other is wanted
+        warp = F.pixel_shuffle(latent[None, self.hyper.channels :], STRIDE)
+        around = (surroundings * (1 - face_mask))[None]
+        latent = torch.cat(
+            [
+                latent[None],
+                geometry,
+                F.avg_pool2d(around, STRIDE),
+                in_face.to(latent)[None, None],
+                in_lip.to(latent)[None, None],
+            ],
+            1,
+        )
+        pixels = torch.cat([warp, target_pncc[None], around, face_mask[None, None]], 1)
+        image = warp + self.decoder(latent, pixels)
+        keep = surroundings * (1 - face_mask)
+        return Rendered(image[0] * face_mask + keep, warp[0] * face_mask + keep)
+
+
+def token_mask(masks: Tensor) -> Tensor:
+    """Return the tokens that a mask touches, [N, H, W] -> [N, h, w], bool."""
+    return F.max_pool2d(masks[:, None], STRIDE)[:, 0] > 0

@@ -1,0 +1,145 @@
+"""The values that flow between stages: frozen, numpy only, unit and shape on each field.
+
+Letters: T frames, V mesh vertices (468), I identity coefficients, E expression coefficients,
+N samples, K references. Images are uint8 RGB [H, W, 3]. Time is a ``Fraction`` of a second.
+``eq=False`` because ``==`` on a dataclass that holds arrays raises.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+Facts = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoInfo:
+    """What a video stream is, as it will be decoded (rotation applied)."""
+
+    path: Path
+    width: int  # pixels as displayed, after the rotation tag is applied
+    height: int
+    frame_rate: Fraction  # frames per second; the average one where the rate varies
+    frame_count: int | None  # None where the container does not say
+    duration_s: Fraction | None
+    rotation_deg: int  # the tag that decoding applies: 0, 90, 180, 270
+    variable_rate: bool
+    has_audio: bool
+    codec: str  # "h264"
+    pixel_format: str  # "yuv420p"
+    colour_space: str | None  # ffmpeg's names: "bt709"; None where the file does not say
+    colour_primaries: str | None
+    colour_transfer: str | None
+    colour_range: str | None  # "tv" or "pc"
+    pixel_aspect: Fraction = Fraction(1)  # width of a pixel / its height, as displayed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioInfo:
+    """What an audio stream is."""
+
+    path: Path
+    rate_hz: int
+    channels: int
+    sample_count: int  # per channel, as decoded
+    codec: str  # "pcm_s16le"
+    sample_format: str  # "s16"
+
+    @property
+    def duration_s(self) -> Fraction:
+        """Length in seconds, exact."""
+        return Fraction(self.sample_count, self.rate_hz)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded picture."""
+
+    index: int  # position in the source video, from 0
+    rgb: Bytes  # [H, W, 3]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioWindow:
+    """A stretch of mono sound."""
+
+    start: int  # first sample, counted at ``rate_hz`` from the start of the file
+    samples: Float  # [N], -1 to 1
+    rate_hz: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedFace:
+    """The landmarks of one face in one frame."""
+
+    index: int  # frame
+    shot: int  # counts up at every cut
+    landmarks_px: Float  # [V, 3] x right, y down, z away from the camera; pixels of the frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """A fitted video: a row per frame. Rows of frames without a face hold zeros and ``valid`` False."""
+
+    alpha: Float  # [T, I] identity; constant within a shot
+    beta: Float  # [T, E] expression
+    rotation: Float  # [T, 3] axis-angle, radians
+    translation_px: Float  # [T, 2] where the head's origin falls in the frame
+    scale_px: Float  # [T] pixels per centimetre
+    shot: Integers  # [T]
+    valid: Facts  # [T]
+    lip_aperture: Float  # [T] cm between the inner lips, of the canonical geometry {alpha, beta, 0}
+
+    def __len__(self) -> int:
+        """Return the number of frames T."""
+        return len(self.valid)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LipMotion:
+    """Generated expression at 25 Hz, as coefficients of the vertex decoder's components."""
+
+    coefficients: Float  # [T, K]
+    closed: Float  # [T] 0 to 1: how far silence closes the mouth
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MouthTrack:
+    """Generated lower face for each output frame."""
+
+    displacement: Float  # [L, 3] cm, head space, from the neutral mean face
+    source: int  # index of the source frame it goes onto
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A similarity crop around a face."""
+
+    matrix: Float  # [2, 3] frame pixels -> crop pixels
+    size_px: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Progress:
+    """How far a stage is."""
+
+    stage: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DubReport:
+    """What a dub did."""
+
+    output: Path
+    frames: int
+    dubbed_frames: int
+    seconds: dict[str, float]  # wall-clock per stage
+    warnings: tuple[str, ...]

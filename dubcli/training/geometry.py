@@ -1,0 +1,210 @@
+"""Trains and judges the geometry network.
+
+Letters: B batch, T frames at 25 Hz, L lower-face vertices, E expression coefficients.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dubcli.geometry.morphable import (
+    INNER_LIP_RING,
+    OUTER_LIP_RING,
+    MorphableModel,
+    displacement,
+    lip_aperture,
+    lower_face_indices,
+)
+from dubcli.metrics.lip_sync import closure_recall, correlation, deviation_ratio
+from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.records import Float
+from dubcli.training.speech import SpokenClip, as_tensor, mirror_permutation
+
+FEATURES_A_FRAME = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GeometryTraining:
+    """How the geometry network is trained."""
+
+    batch: int = 16
+    frames: int = 60  # of a training window
+    lip_weight: float = 4.0  # of the lips beside the rest of the lower face
+    velocity: float = 2.0
+    agreement: float = 0.15  # concordance of the opening curves, cm
+    feature_noise: float = 0.1  # of the features' own deviation
+    set_share: dict[str, float] = field(
+        default_factory=lambda: {"wild": 0.7, "grid": 0.15, "arabic": 0.15}
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredSpeech:
+    """A clip's versions, and who speaks."""
+
+    name: str
+    speaker: str
+    set: str
+    versions: tuple[SpokenClip, ...]
+
+
+def load_speech(file: Path, speaker: str, of_set: str) -> StoredSpeech:
+    """Return a cached clip."""
+    with np.load(file) as s:
+        count = sum(key.startswith("beta") for key in s)
+        made = tuple(
+            SpokenClip(s[f"features{i}"], s[f"beta{i}"], s[f"closed{i}"]) for i in range(count)
+        )
+    return StoredSpeech(file.stem, speaker, of_set, made)
+
+
+class GeometryProblem:
+    """Losses and figures of the geometry network.
+
+    Args:
+        model: The basis.
+        training: Weights and sizes.
+    """
+
+    def __init__(self, model: MorphableModel, training: GeometryTraining) -> None:
+        """Restrict the basis to the lower face."""
+        self.training = training
+        self.lower = lower_face_indices(model.mean)
+        self.mean = model.mean
+        self.basis = model.expression[:, self.lower]
+        weight = torch.ones(len(self.lower))
+        lips = np.isin(self.lower, INNER_LIP_RING + OUTER_LIP_RING)
+        weight[torch.from_numpy(lips)] = training.lip_weight
+        self.weight = weight / weight.mean()
+        permutation = mirror_permutation(model.mean.numpy())
+        place = {int(v): k for k, v in enumerate(self.lower)}
+        self.mirror = torch.tensor([place[int(permutation[v])] for v in self.lower])
+
+    def motion(self, beta: Float) -> Tensor:
+        """Return the lower face's displacement, [T, E] -> [T, L, 3] cm."""
+        return displacement(self.basis, as_tensor(beta))
+
+    def opening(self, motion: Tensor) -> Tensor:
+        """Return the lip aperture of displaced neutral faces, [..., L, 3] -> [...] cm."""
+        mesh = self.mean.expand(*motion.shape[:-2], -1, -1).clone()
+        mesh[..., torch.from_numpy(self.lower), :] += motion
+        return lip_aperture(mesh)
+
+    def loss(self, made: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """Return the named losses, [B, T, L, 3] cm each.
+
+        Vertices: weighted L1. Velocity: L1 of differences in time. Agreement: one minus the
+        concordance of the opening curves (Lin 1989), which L1 alone leaves low: it is 1 only if the
+        curves rise together, by the same amount.
+        """
+        t = self.training
+        error = (made - true).abs().mean(-1) * self.weight
+        velocity = (made.diff(dim=1) - true.diff(dim=1)).abs().mean(-1) * self.weight
+        return {
+            "vertex": error.mean(),
+            "velocity": t.velocity * velocity.mean(),
+            "agreement": t.agreement
+            * (1 - concordance(self.opening(made), self.opening(true))).mean(),
+        }
+
+    def batch(
+        self, speech: dict[str, dict[str, list[StoredSpeech]]], generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return features [B, 2T, W], motions [B, T, L, 3] and the style motions of B clips."""
+        t = self.training
+        sets = [s for s in t.set_share if s in speech]
+        odds = np.array([t.set_share[s] for s in sets])
+        features, motions, styles = [], [], []
+        while len(features) < t.batch:
+            of_set = speech[sets[generator.choice(len(sets), p=odds / odds.sum())]]
+            clips = of_set[sorted(of_set)[generator.integers(len(of_set))]]
+            clip = clips[generator.integers(len(clips))]
+            version = clip.versions[generator.integers(len(clip.versions))]
+            made = self._window(version, generator)
+            if made is None:
+                continue
+            audio, motion = made
+            other = clips[generator.integers(len(clips))] if generator.random() < 0.5 else clip
+            style = self.motion(other.versions[0].beta)
+            if generator.random() < 0.5:
+                flip = torch.tensor([-1.0, 1.0, 1.0])
+                motion, style = motion[:, self.mirror] * flip, style[:, self.mirror] * flip
+            noise = torch.from_numpy(generator.normal(size=audio.shape).astype(np.float32))
+            features.append(audio + t.feature_noise * audio.std() * noise)
+            motions.append(motion)
+            styles.append(style)
+        return torch.stack(features), torch.stack(motions), styles
+
+    def _window(
+        self, version: SpokenClip, generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor] | None:
+        """Cut a window; clips that are too short are repeated forward and backward."""
+        wanted, have = self.training.frames, len(version.beta)
+        if have < wanted // 3:
+            return None
+        motion = self.motion(version.beta) * (1 - as_tensor(version.closed))[:, None, None]
+        audio = as_tensor(version.features)
+        if have < wanted:
+            extra = wanted - have
+            silence = audio[-1:].expand(extra * FEATURES_A_FRAME, -1)
+            return torch.cat([audio, silence]), torch.cat([motion, motion[-1:].expand(extra, -1, -1)])
+        start = int(generator.integers(have - wanted + 1))
+        a = start * FEATURES_A_FRAME
+        return (
+            audio[a : a + wanted * FEATURES_A_FRAME],
+            motion[start : start + wanted],
+        )
+
+
+def concordance(made: Tensor, true: Tensor) -> Tensor:
+    """Return Lin's concordance correlation over the last axis, [B, T] -> [B].
+
+    2 cov(x, y) / (var x + var y + (mean x - mean y)^2)
+    """
+    made_mean, true_mean = made.mean(-1, keepdim=True), true.mean(-1, keepdim=True)
+    covariance = ((made - made_mean) * (true - true_mean)).mean(-1)
+    spread = made.var(-1, correction=0) + true.var(-1, correction=0)
+    shift = (made_mean - true_mean).squeeze(-1).square()
+    return 2 * covariance / (spread + shift + 1e-4)
+
+
+def styles_of(network: LipSyncNet, motions: Sequence[Tensor]) -> Tensor:
+    """Return the style of motions of different lengths, [B, D]."""
+    return torch.cat([network.style(motion[None]) for motion in motions])
+
+
+@torch.no_grad()
+def judge(
+    network: LipSyncNet, problem: GeometryProblem, clips: Sequence[StoredSpeech]
+) -> dict[str, float]:
+    """Return figures on the plain versions of clips: medians over clips.
+
+    ``swapped`` is the correlation with the next clip's sound, which should be near 0.
+    """
+    rows = []
+    for k, clip in enumerate(clips):
+        plain, other = clip.versions[0], clips[(k + 1) % len(clips)].versions[0]
+        true = problem.motion(plain.beta)
+        style = network.style(true[None])
+        made = network(as_tensor(plain.features)[None], style).displacement[0]
+        length = min(len(other.beta), len(plain.beta))
+        swapped = network(as_tensor(other.features)[None], style).displacement[0][:length]
+        true_opening = problem.opening(true).numpy()
+        opening = problem.opening(made).numpy()
+        rows.append(
+            (
+                correlation(opening, true_opening),
+                deviation_ratio(opening, true_opening),
+                closure_recall(opening, true_opening),
+                correlation(problem.opening(swapped).numpy(), true_opening[:length]),
+                float(((made - true).abs().mean(-1) * problem.weight).mean()),
+            )
+        )
+    names = ("correlation", "deviation", "closure", "swapped", "error_cm")
+    return dict(zip(names, np.nanmedian(np.array(rows), axis=0).tolist(), strict=True))
+
+

@@ -1,0 +1,145 @@
+"""Trains and judges the renderer.
+
+Letters: N references, H, W the rendered window.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dubcli.metrics.image import psnr, ssim
+from dubcli.networks.renderer import DualAttentionRenderer, Rendered, join
+from dubcli.records import Bytes
+from dubcli.training.crops import CroppedClip
+from dubcli.training.losses import multiscale_l1
+from dubcli.training.renderer_data import (
+    Sample,
+    SampleMaker,
+    distant_references,
+    draw_training_indices,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RendererTraining:
+    """How the renderer is trained."""
+
+    face_references: int = 3
+    lip_references: int = 5
+    rate: float = 1e-3
+    warm_up: int = 50
+    lip_weight: float = 3.0  # of the lips beside the rest of the mask
+    warp_weight: float = 0.3  # of the loss on the plain warp
+    perceptual_weight: float = 0.0
+    gradient_norm: float = 1.0
+    brightness: float = 0.15  # largest change of exposure, all pictures of a sample alike
+
+
+@dataclass(frozen=True, slots=True)
+class RendererFigures:
+    """Means over clips."""
+
+    psnr: float
+    ssim: float
+    lip_psnr: float
+    copy_psnr: float
+    copy_ssim: float
+    copy_lip_psnr: float
+
+
+def render_sample(network: DualAttentionRenderer, sample: Sample) -> Rendered:
+    """Run the network on one sample."""
+    return network(  # type: ignore[no-any-return]
+        sample.pncc,
+        sample.picture,
+        sample.face_mask,
+        sample.lip_mask,
+        join(network.encode("face", sample.face.frames, sample.face.pncc, sample.face.masks)),
+        join(network.encode("lip", sample.lip.frames, sample.lip.pncc, sample.lip.masks)),
+    )
+
+
+def sample_loss(rendered: Rendered, sample: Sample, training: RendererTraining) -> Tensor:
+    """Return the training loss of one rendered sample."""
+    weight = (sample.face_mask + training.lip_weight * sample.lip_mask)[None]
+    return multiscale_l1(rendered.image, sample.picture, weight) + (
+        training.warp_weight * multiscale_l1(rendered.warp, sample.picture, weight)
+    )
+
+
+def training_samples(
+    clips: dict[str, list[CroppedClip]],
+    maker: SampleMaker,
+    training: RendererTraining,
+    generator: np.random.Generator,
+) -> Iterator[Sample]:
+    """Yield samples for ever; speakers are drawn with equal odds."""
+    speakers = sorted(clips)
+    while True:
+        of_speaker = clips[speakers[generator.integers(len(speakers))]]
+        clip = of_speaker[generator.integers(len(of_speaker))]
+        index, other, face, lip = draw_training_indices(
+            clip, generator, face=training.face_references, lip=training.lip_references
+        )
+        sample = maker.make(clip, index, other, face, lip, mirrored=generator.random() < 0.5)
+        yield expose(sample, 1 + training.brightness * float(generator.uniform(-1, 1)))
+
+
+def expose(sample: Sample, factor: float) -> Sample:
+    """Brighten or darken every picture of a sample alike."""
+    for tensor in (sample.picture, sample.face.frames, sample.lip.frames):
+        tensor.mul_(factor).clamp_(0, 1)
+    return sample
+
+
+def to_bytes(picture: Tensor) -> Bytes:
+    """Return a picture for the metrics, [3, H, W] in [0, 1] -> [H, W, 3] uint8."""
+    return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+@torch.no_grad()
+def judge(
+    network: DualAttentionRenderer,
+    clips: Sequence[CroppedClip],
+    maker: SampleMaker,
+    *,
+    frames_a_clip: int = 4,
+) -> tuple[RendererFigures, list[tuple[Bytes, Bytes, Bytes]]]:
+    """Return figures on clips, references kept ``FAR_S`` away, and pictures to look at.
+
+    Args:
+        network: The renderer.
+        clips: Of the split ``val``.
+        maker: Makes samples.
+        frames_a_clip: Evenly spaced targets.
+
+    Returns:
+        Means over clips of the lower face's PSNR and SSIM and the lips' PSNR, beside copying the
+        nearest reference; and for each target (truth, copy, rendered), window-sized.
+    """
+    rows, pictures = [], []
+    for clip in clips:
+        of_clip = []
+        for index in np.linspace(0, len(clip) - 1, frames_a_clip + 2).astype(int)[1:-1]:
+            face, lip = distant_references(clip, int(index))
+            sample = maker.make(clip, int(index), int(index), face, lip)
+            rendered = to_bytes(render_sample(network, sample).image)
+            truth = to_bytes(sample.picture)
+            mask = sample.face_mask.byte().numpy()
+            lips = sample.lip_mask.byte().numpy()
+            copy = truth.copy()
+            copy[mask > 0] = to_bytes(sample.face.frames[0])[mask > 0]
+            of_clip.append(
+                [
+                    measure(picture, truth, where)
+                    for picture in (rendered, copy)
+                    for measure, where in ((psnr, mask), (ssim, mask), (psnr, lips))
+                ]
+            )
+            pictures.append((truth, copy, rendered))
+        rows.append(np.mean(of_clip, axis=0))
+    p, s, lp, cp, cs, clp = np.mean(rows, axis=0)
+    return RendererFigures(p, s, lp, cp, cs, clp), pictures

@@ -1,0 +1,173 @@
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from dubcli.config import DubOptions
+from dubcli.media.command import (
+    FORMATS,
+    FrameRange,
+    count_audio,
+    decode_audio,
+    decode_video,
+    encode,
+    file_url,
+)
+from dubcli.media.soundtrack import soundtrack_for
+from dubcli.records import AudioInfo, VideoInfo
+
+QUIET = ["ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error"]
+GUARDED = ["-format_whitelist", FORMATS, "-protocol_whitelist", "file,pipe"]
+
+
+def video_info(**changes: object) -> VideoInfo:
+    values: dict[str, object] = {
+        "path": Path("/clips/a.mp4"),
+        "width": 64,
+        "height": 48,
+        "frame_rate": Fraction(30000, 1001),
+        "frame_count": 60,
+        "duration_s": Fraction(2),
+        "rotation_deg": 0,
+        "variable_rate": False,
+        "has_audio": True,
+        "codec": "h264",
+        "pixel_format": "yuv420p",
+        "colour_space": "bt709",
+        "colour_primaries": "bt709",
+        "colour_transfer": None,
+        "colour_range": "tv",
+    }
+    return VideoInfo(**(values | changes))  # type: ignore[arg-type]
+
+
+def audio_info(**changes: object) -> AudioInfo:
+    values: dict[str, object] = {
+        "path": Path("/clips/s.wav"),
+        "rate_hz": 44100,
+        "channels": 1,
+        "sample_count": 100,
+        "codec": "pcm_s16le",
+        "sample_format": "s16",
+    }
+    return AudioInfo(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_constant_rate_decoding_passes_every_frame_through() -> None:
+    arguments = decode_video("ffmpeg", video_info(), FrameRange())
+    assert arguments == [
+        *QUIET,
+        *GUARDED,
+        "-i",
+        "file:/clips/a.mp4",
+        "-filter_complex",
+        "[0:V:0]scale=64:48:flags=neighbor+accurate_rnd+full_chroma_int+full_chroma_inp"
+        ":in_color_matrix=bt709:in_range=tv[s0];[s0]format=rgb24[s1]",
+        "-map",
+        "[s1]",
+        "-f",
+        "rawvideo",
+        "-fps_mode",
+        "passthrough",
+        "pipe:1",
+    ]
+
+
+def test_a_range_seeks_before_the_input_and_limits_the_frames() -> None:
+    wanted = FrameRange(count=5, seek_s=Fraction(1, 3))
+    arguments = decode_video("ffmpeg", video_info(), wanted)
+    assert arguments.index("-ss") < arguments.index("-i")
+    assert arguments[arguments.index("-ss") + 1] == "0.333333"
+    assert arguments[arguments.index("-frames:v") + 1] == "5"
+
+
+def test_a_range_without_an_index_drops_frames_after_decoding() -> None:
+    arguments = decode_video("ffmpeg", video_info(), FrameRange(skip=7))
+    assert "-ss" not in arguments
+    assert "[0:V:0]trim=start_frame=7[s0]" in arguments[arguments.index("-filter_complex") + 1]
+
+
+def test_variable_rate_is_put_on_a_grid_that_starts_at_the_first_frame() -> None:
+    wanted = FrameRange(origin_pts=90, skip=30)
+    arguments = decode_video("ffmpeg", video_info(variable_rate=True), wanted)
+    assert "-copyts" in arguments
+    graph = arguments[arguments.index("-filter_complex") + 1]
+    assert graph.startswith(
+        "[0:V:0]setpts=PTS-(90)[s0];[s0]fps=fps=30000/1001:round=near:start_time=0[s1];"
+        "[s1]trim=start_frame=30[s2]"
+    )
+
+
+def test_audio_decoding_averages_the_channels() -> None:
+    assert decode_audio("ffmpeg", audio_info(channels=2), 16000) == [
+        *QUIET,
+        *GUARDED,
+        "-i",
+        "file:/clips/s.wav",
+        "-filter_complex",
+        "[0:a:0]asetpts=N/SR/TB[s0];[s0]aformat=sample_fmts=fltp[s1];"
+        "[s1]aeval=(val(0)+val(1))/2:channel_layout=mono[s2];[s2]aresample=16000[s3]",
+        "-map",
+        "[s3]",
+        "-f",
+        "f32le",
+        "-acodec",
+        "pcm_f32le",
+        "pipe:1",
+    ]
+
+
+def test_counting_writes_one_byte_per_sample() -> None:
+    arguments = count_audio("ffmpeg", Path("/clips/s.wav"))
+    assert arguments[-7:] == ["-map", "[s1]", "-f", "u8", "-acodec", "pcm_u8", "pipe:1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [
+        ("o.mkv", ["-c:a", "pcm_s16le"]),
+        ("o.mov", ["-c:a", "pcm_s16le"]),
+        ("o.mp4", ["-b:a", "256000", "-c:a", "aac"]),
+    ],
+)
+def test_encoding_names_rate_size_quality_and_sound(name: str, sound: list[str]) -> None:
+    speech = audio_info()
+    arguments = encode(
+        "ffmpeg",
+        Path("/out") / name,
+        video_info(),
+        speech=speech,
+        soundtrack=soundtrack_for(Path(name).suffix, speech),
+        options=DubOptions(crf=20, preset="fast"),
+    )
+    text = " ".join(arguments)
+    assert "-f rawvideo -video_size 64x48 -framerate 30000/1001 -pixel_format rgb24" in text
+    assert "-i pipe:0" in text
+    assert "-crf 20" in text
+    assert "-preset fast" in text
+    assert "-r 30000/1001" in text
+    assert "-shortest" not in arguments
+    assert " ".join(sound) in text
+    assert arguments[-5:] == [f"file:/out/{name}", "-y", "-nostats", "-progress", "pipe:1"]
+
+
+def test_colour_is_converted_with_the_matrix_of_the_source_and_tagged_the_same() -> None:
+    speech = audio_info()
+    arguments = encode(
+        "ffmpeg",
+        Path("/out/o.mp4"),
+        video_info(pixel_aspect=Fraction(16, 15)),
+        speech=speech,
+        soundtrack=soundtrack_for(".mp4", speech),
+        options=DubOptions(),
+    )
+    graph = arguments[arguments.index("-filter_complex") + 1]
+    assert "in_range=pc:out_color_matrix=bt709:out_range=tv" in graph
+    assert "setsar=16/15" in graph
+    assert "color_primaries=bt709:color_trc=unknown:colorspace=bt709:range=tv" in graph
+
+
+@pytest.mark.parametrize("name", ["-x.mp4", "concat:a", "http://x", "a b.mp4", "é:ü.mkv"])
+def test_a_file_is_a_file_whatever_its_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    assert file_url(Path(name)) == f"file:/{Path(name)}"

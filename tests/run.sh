@@ -1,0 +1,12 @@
+#!/bin/sh
+# All that must pass before a change lands; stops at the first failure. Arguments go to pytest:
+# sh tests/run.sh -m "not slow"
+set -eu
+cd "$(dirname "$0")/.."
+. tests/environment.sh
+prepare_venv '[dev]'
+prepare_gl
+.venv/bin/ruff format --quiet --check .
+.venv/bin/ruff check --quiet .
+.venv/bin/mypy
+.venv/bin/python -m pytest -q "$@"
