@@ -157,7 +157,7 @@ def train_basis(
     data: DataOption, cache: CacheOption, models: ModelsOption = DEFAULTS.models
 ) -> None:
     """Learn the face basis from the clips' tracked faces."""
-    from dubcli.training.basis import train_basis as run
+    from dubcli.training.run import train_basis as run
 
     run(data, cache, models_root(models))
 
@@ -172,7 +172,7 @@ def train_geometry(
     resume: ResumeOption = False,
 ) -> None:
     """Train the network from speech to lip motion."""
-    from dubcli.training.geometry import train_geometry as run
+    from dubcli.training.run import train_geometry as run
 
     run(data, cache, models_root(models), minutes=minutes, seed=seed, resume=resume)
 
@@ -187,7 +187,7 @@ def train_renderer(
     resume: ResumeOption = False,
 ) -> None:
     """Train the network from geometry and references to pictures."""
-    from dubcli.training.renderer import train_renderer as run
+    from dubcli.training.run import train_renderer as run
 
     run(data, cache, models_root(models), minutes=minutes, seed=seed, resume=resume)
 

@@ -10,8 +10,6 @@ Letters: B batch (any leading shape), V vertices.
 * R is given as an axis-angle vector (radians) and acts on column vectors, in image axes.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -25,8 +23,8 @@ def rotation_matrix(rotation: Tensor) -> Tensor:
     Example:
         >>> import torch
         >>> quarter = torch.tensor([0.0, 0.0, torch.pi / 2])
-        >>> (rotation_matrix(quarter) @ torch.tensor([1.0, 0.0, 0.0])).round(decimals=4).tolist()
-        [-0.0, 1.0, 0.0]
+        >>> (rotation_matrix(quarter) @ torch.tensor([0.0, 1.0, 0.0])).round(decimals=4).tolist()
+        [-1.0, 0.0, 0.0]
     """
     squared = (rotation * rotation).sum(-1, keepdim=True).clamp_min(SMALL_ANGLE)
     angle = squared.sqrt()[..., None]
@@ -35,9 +33,7 @@ def rotation_matrix(rotation: Tensor) -> Tensor:
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
     identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
     return (
-        identity
-        + angle.sin() / angle * skew
-        + (1 - angle.cos()) / (angle * angle) * (skew @ skew)
+        identity + angle.sin() / angle * skew + (1 - angle.cos()) / (angle * angle) * (skew @ skew)
     )
 
 
@@ -81,4 +77,4 @@ def project(mesh: Tensor, rotation: Tensor, translation_px: Tensor, scale_px: Te
 def yaw(rotation: Tensor) -> Tensor:
     """Return how far the head is turned from the viewer, [..., 3] -> [...], radians, 0 to pi."""
     forward = rotation_matrix(rotation)[..., 2]
-    return torch.atan2(forward[..., 0].abs(), forward[..., 2].clamp_min(math.ulp(1.0)))
+    return torch.atan2(forward[..., 0].abs(), forward[..., 2])

@@ -71,7 +71,7 @@ def _for_opencv(matrix: Float) -> NDArray[np.float64]:
 
 
 def cut_out(rgb: Bytes, crop: Crop) -> Bytes:
-    """Return the crop of a frame, [H, W, 3] -> [S, S, 3]; outside the frame the edge is repeated."""
+    """Return the crop of a frame, [H, W, 3] -> [S, S, 3]; beyond the frame its edge is repeated."""
     matrix = crop.matrix
     fineness = 1 / math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
     if fineness > SUPERSAMPLE:
@@ -117,11 +117,11 @@ def lip_mask(points_px: Float, dilation: int = LIP_DILATION) -> Bytes:
 def feather(mask: Bytes, sigma: float = FEATHER) -> Float:
     """Return soft weights that are 0 on and outside the mask's edge, [S, S] in [0, 1].
 
-    The mask is first narrowed by two standard deviations, so that the ramp lies inside it: what
-    the network did not render never shows.
+    They rise over two standard deviations inside the mask, from 0 on its outermost pixels: what
+    the network did not render never shows, not even mixed in by the interpolation of pasting.
     """
     inside = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    ramp = np.clip(inside / (2 * sigma), 0, 1)
+    ramp = np.clip((inside - 1) / (2 * sigma), 0, 1)
     smooth: Float = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     return smooth
 
@@ -178,7 +178,5 @@ def paste_back(rgb: Bytes, patch: Float, weight: Float, crop: Crop) -> Bytes:
     share = cv2.warpAffine(weight, matrix, size, flags=cv2.INTER_LINEAR)[:, :, None]
     region = result[top:bottom, left:right]
     mixed = region + share * (np.clip(enlarged, 0, 255) - region)
-    result[top:bottom, left:right] = np.where(
-        share > 0, np.rint(mixed).astype(np.uint8), region
-    )
+    result[top:bottom, left:right] = np.where(share > 0, np.rint(mixed).astype(np.uint8), region)
     return result

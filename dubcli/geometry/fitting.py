@@ -3,8 +3,9 @@
 Letters: T frames, V vertices (468), I identity and E expression coefficients.
 
 The paper's hybrid estimation: a network's first values, then all of them optimised together with
-Eq. 1 (keep the landmarks' own motion, curb jitter) and Eq. 2 (stay near the first values). Our first
-values come from the tracker's mesh in closed form, because the tracker already measures in 3D.
+Eq. 1 (keep the landmarks' own motion, curb jitter) and Eq. 2 (stay near the first values). Our
+first values come from the tracker's mesh in closed form, because the tracker already measures in
+3D.
 """
 
 from dataclasses import dataclass
@@ -59,9 +60,7 @@ class FittedClip:
         return project(self.mesh(model), self.rotation, self.translation_px, self.scale_px)
 
 
-def similarity(
-    source: Tensor, target: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def similarity(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weighted similarity that takes source to target (Umeyama 1991).
 
     Args:
@@ -153,7 +152,8 @@ def ridge_regression(basis: Tensor, offset: Tensor, importance: Tensor, ridge: f
     weighted = basis * importance
     normal = weighted @ basis.t()
     normal = normal + torch.eye(len(basis)) * (ridge * importance.sum() / 3)
-    return torch.linalg.solve(normal, weighted @ offset.t()).t()
+    solution: Tensor = torch.linalg.solve(normal, weighted @ offset.t()).t()
+    return solution
 
 
 def length(vector: Tensor) -> Tensor:
@@ -219,7 +219,11 @@ def fit_clip(
     size = start.scale_px.mean()  # one scale for the clip makes pixels comparable with cm
     middle = start.translation_px.mean(0)
     pose_start = torch.cat(
-        [start.rotation, (start.translation_px - middle) / size, (start.scale_px / size).log()[:, None]],
+        [
+            start.rotation,
+            (start.translation_px - middle) / size,
+            (start.scale_px / size).log()[:, None],
+        ],
         1,
     )
     leaves = [identity.clone(), start.beta.clone(), pose_start.clone()]
@@ -249,8 +253,4 @@ def fit_clip(
         optimiser.step()
 
     who, beta, pose = (leaf.detach() for leaf in leaves)
-    return FittedClip(
-        who, beta, pose[:, :3], pose[:, 3:5] * size + middle, pose[:, 5].exp() * size
-    )
-
-
+    return FittedClip(who, beta, pose[:, :3], pose[:, 3:5] * size + middle, pose[:, 5].exp() * size)

@@ -53,7 +53,7 @@ class MorphableModel:
 def vertices(model: MorphableModel, alpha: Tensor, beta: Tensor) -> Tensor:
     """Return face vertices in head space.
 
-    S = S_mean + alpha B_id + beta B_exp        (Blanz and Vetter 1999; the paper's {alpha, beta, 0})
+    S = S_mean + alpha B_id + beta B_exp      (Blanz and Vetter 1999; the paper's {alpha, beta, 0})
 
     Args:
         model: The basis.
@@ -90,7 +90,8 @@ def lip_aperture(mesh: Tensor) -> Tensor:
         [...], never negative; 0 where the lips touch.
     """
     upper, lower = list(INNER_LIP_UPPER[4:7]), list(INNER_LIP_LOWER[4:7])
-    return (mesh[..., upper, :] - mesh[..., lower, :]).norm(dim=-1).mean(-1)
+    gap: Tensor = torch.linalg.vector_norm(mesh[..., upper, :] - mesh[..., lower, :], dim=-1)
+    return gap.mean(-1)
 
 
 def lower_face_weight(mean: Tensor) -> Tensor:
@@ -111,7 +112,7 @@ def lower_face_indices(mean: Tensor) -> Integers:
 
 
 def without_mouth_opening(triangles: Integers) -> Integers:
-    """Drop the triangles that span the mouth's opening (all three corners on the inner lip ring)."""
+    """Drop the triangles over the mouth's opening: all three corners on the inner lip ring."""
     spans = np.isin(triangles, INNER_LIP_RING).all(axis=1)
     kept: Integers = triangles[~spans]
     return kept
@@ -138,7 +139,7 @@ def with_mouth_centre(mesh: Float) -> Float:
 
 
 def default_landmark_weight() -> Tensor:
-    """Return how much each vertex counts when a face is fitted, [468]: lips 4, jaw line 2, rest 1."""
+    """Return how much each vertex counts in a fit, [468]: lips 4, jaw line 2, rest 1."""
     weight = torch.ones(468)
     weight[list(FACE_OVAL[9:28])] = 2.0
     weight[list(OUTER_LIP_RING)] = 4.0

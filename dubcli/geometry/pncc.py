@@ -1,4 +1,4 @@
-"""Projected normalised coordinate code (Zhu et al. 2016): a picture of where on the face each pixel is.
+"""Projected normalised coordinate code (Zhu et al. 2016): where on the face each pixel is.
 
 Letters: V vertices; H, W picture size.
 """
@@ -45,7 +45,7 @@ class PnccRenderer:
         self._triangles = np.concatenate([triangles, mouth_fan(len(mean))])
 
     def render(self, points_px: Float, height: int, width: int) -> Float:
-        """Return the PNCC of projected vertices, [V, 3] pixels -> [H, W, 3] in [0, 1], 0 outside."""
+        """Return the PNCC of projected vertices, [V, 3] pixels -> [H, W, 3], 0 to 1, 0 outside."""
         points = with_mouth_centre(points_px)
         fragments = rasterise(points, self._triangles, height, width)
         return interpolate(fragments, self._triangles, self._colours)

@@ -28,8 +28,8 @@ class Fragments:
     zbuf: Float  # [H, W]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fill(points, triangles, pix_to_face, bary, zbuf):  # type: ignore[no-untyped-def] # noqa: ANN
+@numba.njit(cache=True, nogil=True)
+def _fill(points, triangles, pix_to_face, bary, zbuf):  # type: ignore[no-untyped-def]
     """Draw each triangle over its bounding box, keeping the nearest."""
     height, width = pix_to_face.shape
     for f in range(triangles.shape[0]):
@@ -87,8 +87,8 @@ def rasterise(points_px: Float, triangles: Integers, height: int, width: int) ->
     return Fragments(pix_to_face, bary, zbuf)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _blend(pix_to_face, bary, triangles, attributes, picture):  # type: ignore[no-untyped-def] # noqa: ANN
+@numba.njit(cache=True, nogil=True)
+def _blend(pix_to_face, bary, triangles, attributes, picture):  # type: ignore[no-untyped-def]
     """Mix the corners' attributes by the barycentric weights."""
     height, width = pix_to_face.shape
     for row in range(height):

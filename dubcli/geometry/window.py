@@ -17,7 +17,8 @@ from dubcli.geometry.morphable import (
 from dubcli.geometry.pncc import PnccRenderer
 from dubcli.records import Analysis, Bytes, Crop, Float
 
-# Rows and columns of the crop that the renderer works on: everything a face mask can reach.
+# Rows and columns of the crop that the renderer works on: all that the face mask of a head that
+# looks forward can reach. Of a turned head the far cheek is cut.
 WINDOW_ROWS = (88, 256)
 WINDOW_COLUMNS = (16, 240)
 ROWS, COLUMNS = slice(*WINDOW_ROWS), slice(*WINDOW_COLUMNS)
@@ -50,7 +51,7 @@ class WindowDrawer:
         return mesh
 
     def own_displacement(self, beta: Float) -> Float:
-        """Return the lower face's expression-only displacement {0, beta, 0}, [.., E] -> [.., L, 3]."""
+        """Return the lower face's own displacement {0, beta, 0}, [.., E] -> [.., L, 3] cm."""
         flat: Float = beta @ self._expression.numpy()
         return flat.reshape(*beta.shape[:-1], len(self.lower), 3)
 
@@ -92,7 +93,7 @@ class WindowDrawer:
         return face_mask(points_px, self.hull)
 
     def reference_mask(self, points_px: Float) -> Bytes:
-        """Return where a face reference's pixels may be used: the lower face and its surroundings."""
+        """Return where a face reference's pixels may be used: the lower face and around it."""
         return face_mask(points_px, self.hull, REFERENCE_DILATION)
 
     def lip_mask(self, points_px: Float) -> Bytes:

@@ -19,7 +19,7 @@ HD_HEIGHT_PX = 720
 _MATRICES = {
     "bt709": "bt709",
     "fcc": "fcc",
-    "bt470bg": "bt470bg",
+    "bt470bg": "smpte170m",  # the same numbers; ffmpeg 7.0 does not know the other name
     "smpte170m": "smpte170m",
     "smpte240m": "smpte240m",
     "bt2020nc": "bt2020",

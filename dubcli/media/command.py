@@ -154,6 +154,29 @@ def count_audio(ffmpeg_binary: str, path: Path) -> list[str]:
     return _compile(ffmpeg.output(audio, "pipe:1", format="u8", acodec="pcm_u8"), ffmpeg_binary)
 
 
+def _pictures_to_encode(info: VideoInfo) -> Any:
+    pictures = ffmpeg.input(
+        "pipe:0",
+        format="rawvideo",
+        pixel_format="rgb24",
+        video_size=(info.width, info.height),
+        framerate=rate_text(info.frame_rate),
+        protocol_whitelist=PROTOCOLS,
+    )["v:0"]
+    return (
+        pictures.filter(
+            "scale",
+            flags=ENCODE_FLAGS,
+            in_range="pc",
+            out_range=colour_range(info),
+            out_color_matrix=colour_matrix(info),
+        )
+        .filter("format", output_pixel_format(info))
+        .filter("setsar", rate_text(info.pixel_aspect))
+        .filter("setparams", **output_tags(info))
+    )
+
+
 def encode(
     ffmpeg_binary: str,
     partial: Path,
@@ -175,26 +198,7 @@ def encode(
         soundtrack: How the speech is encoded.
         options: crf and preset.
     """
-    pictures = ffmpeg.input(
-        "pipe:0",
-        format="rawvideo",
-        pixel_format="rgb24",
-        video_size=(info.width, info.height),
-        framerate=rate_text(info.frame_rate),
-        protocol_whitelist=PROTOCOLS,
-    )["v:0"]
-    pictures = (
-        pictures.filter(
-            "scale",
-            flags=ENCODE_FLAGS,
-            in_range="pc",
-            out_range=colour_range(info),
-            out_color_matrix=colour_matrix(info),
-        )
-        .filter("format", output_pixel_format(info))
-        .filter("setsar", rate_text(info.pixel_aspect))
-        .filter("setparams", **output_tags(info))
-    )
+    pictures = _pictures_to_encode(info)
     # Sample n plays at n / rate: the file's own timestamps may start late or have gaps.
     sound = _file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
     if soundtrack.resampled:

@@ -116,7 +116,7 @@ class FrameReader:
         status = process.finish()
         tail = process.complaint()
         if count == 0 and (status != 0 or tail or self._start == 0):
-            reason = tail or "it gave no frame"
+            reason = tail or (f"it ended with status {status}" if status else "it gave no frame")
             raise MediaError(
                 f"{self._info.path}: ffmpeg could not decode the video ({reason}); "
                 "check that the file is complete"

@@ -4,9 +4,12 @@ Letters: H, W picture size.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from dubcli.records import Bytes, Float
+from dubcli.records import Bytes
+
+Double = NDArray[np.float64]
 
 PEAK = 255.0
 SSIM_SIGMA = 1.5  # Wang et al. 2004: an 11x11 Gaussian window
@@ -46,12 +49,12 @@ def ssim(picture: Bytes, truth: Bytes, mask: Bytes | None = None) -> float:
     return float(similarity.mean() if mask is None else similarity[mask > 0].mean())
 
 
-def ssim_map(picture: Bytes, truth: Bytes) -> Float:
+def ssim_map(picture: Bytes, truth: Bytes) -> Double:
     """Return the similarity around each pixel and channel, [H, W, 3]."""
 
-    def local(values: Float) -> Float:
+    def local(values: Double) -> Double:
         """Average over the Gaussian window."""
-        mean: Float = gaussian_filter(values, (SSIM_SIGMA, SSIM_SIGMA, 0), truncate=3.5)
+        mean: Double = gaussian_filter(values, (SSIM_SIGMA, SSIM_SIGMA, 0), truncate=3.5)
         return mean
 
     x, y = picture.astype(np.float64), truth.astype(np.float64)
@@ -62,5 +65,4 @@ def ssim_map(picture: Bytes, truth: Bytes) -> Float:
     c1, c2 = (SSIM_K1 * PEAK) ** 2, (SSIM_K2 * PEAK) ** 2
     top = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     bottom = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    similarity: Float = top / bottom
-    return similarity
+    return np.asarray(top / bottom)

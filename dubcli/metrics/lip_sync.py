@@ -5,7 +5,7 @@ Letters: T frames.
 
 import numpy as np
 
-from dubcli.records import Float
+from dubcli.records import Facts, Float
 
 STILL = 1e-6  # cm; below this deviation a mouth does not move and correlation means nothing
 
@@ -41,13 +41,11 @@ def closure_recall(generated: Float, true: Float, *, share: float = 0.15, reach:
         reach: Frames.
     """
 
-    def closed(curve: Float) -> Float:
-        """Return 1 where a curve is near its lowest."""
+    def closed(curve: Float) -> Facts:
+        """Return where a curve is near its lowest."""
         low, high = np.percentile(curve, [2, 98])
-        return (curve <= low + share * (high - low)).astype(np.float32)
+        return np.asarray(curve <= low + share * (high - low))
 
-    wanted = closed(true) > 0
-    if not wanted.any():
-        return float("nan")
-    near = np.convolve(closed(generated), np.ones(2 * reach + 1), mode="same") > 0
-    return float(near[wanted].mean())
+    wanted = closed(true)
+    near = np.convolve(closed(generated), np.ones(2 * reach + 1)) > 0
+    return float(near[reach : reach + len(wanted)][wanted].mean())

@@ -5,11 +5,12 @@ D feature width, K expression components.
 
 Where the paper's words need an interpretation (METHOD, "where the paper is silent"):
 
-1. With the style S alone as the query, Eq. 3 gives one vector for the whole clip. The query of frame
-   t is S itself, and time enters as a bias toward near frames: each frame attends around itself. The
-   result is added to the audio feature of the frame (residual), so that it keeps its own sound.
-2. The cross-attention onto the single token vtx^tmp returns that token's value for every t; with the
-   residual it adds the template. Kept for fidelity.
+1. With the style S alone as the query, Eq. 3 gives one vector for the whole clip. The query of
+   frame t is S itself, and time enters as a bias toward near frames: each frame attends around
+   itself. The result is added to the audio feature of the frame (residual), so that it keeps its
+   own sound.
+2. The cross-attention onto the single token vtx^tmp returns that token's value for every t; with
+   the residual it adds the template. Kept for fidelity.
 
 All attention is local: position is a distance bias, never an absolute place, so that windows of a
 long recording agree where they overlap.
@@ -116,7 +117,9 @@ class StyleEncoder(nn.Module):
         """Share E_vtx with the template."""
         super().__init__()
         self.vertex_encoder = vertex_encoder
-        self.mix = nn.Sequential(nn.LayerNorm(2 * hyper.width), nn.Linear(2 * hyper.width, hyper.width))
+        self.mix = nn.Sequential(
+            nn.LayerNorm(2 * hyper.width), nn.Linear(2 * hyper.width, hyper.width)
+        )
 
     def forward(self, motion: Tensor) -> Tensor:
         """Return the style embedding S.
@@ -175,6 +178,7 @@ class LipSyncNet(nn.Module):
             torch.randn(hyper.components, hyper.lower_vertices * 3) * 0.02
         )
         self.register_buffer("template", torch.zeros(hyper.lower_vertices * 3))
+        self.template: Tensor
 
     def start_from_basis(self, expression: Tensor, template: Tensor) -> None:
         """Let the vertex decoder start as the expression basis.
@@ -220,7 +224,8 @@ class LipSyncNet(nn.Module):
 
         Numbers travel as coefficients: an hour of them is 11 MB, of vertices 250 MB.
         """
-        return (coefficients @ self.components).unflatten(-1, (self.hyper.lower_vertices, 3))
+        flat = coefficients @ self.components
+        return flat.reshape(*coefficients.shape[:-1], self.hyper.lower_vertices, 3)
 
     def receptive_field(self) -> int:
         """Return how many frames on either side can change a frame's output."""

@@ -90,7 +90,7 @@ class Residual(nn.Module):
 
 
 class Decoder(nn.Module):
-    """D_tex: the fused latent, the target geometry and the surroundings to a correction of the warp."""
+    """D_tex: fused latent, target geometry and surroundings to a correction of the warp."""
 
     def __init__(self, hyper: RendererHyper) -> None:
         """Start small: the untrained renderer is the plain warp."""
@@ -115,10 +115,8 @@ class Decoder(nn.Module):
             nn.SiLU(),
             nn.Conv2d(full, 3, 3, 1, 1),
         )
-        last = self.at_full[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        last.weight.data *= 0.1
-        last.bias.data *= 0
+        for parameter, share in zip(self.at_full[-1].parameters(), (0.1, 0.0), strict=True):
+            parameter.data *= share  # weight and bias of the last layer
 
     def forward(self, latent: Tensor, pixels: Tensor) -> Tensor:
         """Return the correction.
@@ -147,6 +145,7 @@ class DualAttentionRenderer(nn.Module):
         self.geometry_encoder = encoder(3, 24, hyper.geometry_channels)
         frequencies = torch.randn(3, hyper.pncc_frequencies) * (2 * torch.pi * hyper.pncc_scale)
         self.register_buffer("pncc_frequencies", frequencies)
+        self.pncc_frequencies: Tensor
         spatial = torch.randn(2, hyper.position_frequencies) * (2 * torch.pi * hyper.position_scale)
         rows, columns = torch.meshgrid(
             torch.arange(tokens[0]) / tokens[0], torch.arange(tokens[1]) / tokens[0], indexing="ij"
@@ -154,6 +153,7 @@ class DualAttentionRenderer(nn.Module):
         phase = torch.einsum("dhw,df->fhw", torch.stack([columns, rows]), spatial)
         place = torch.cat([phase.sin(), phase.cos()]) / hyper.position_frequencies**0.5
         self.register_buffer("place", place)
+        self.place: Tensor
         self.project = nn.ModuleDict(
             {b: nn.Conv2d(hyper.geometry_channels, hyper.key_channels, 1) for b in BRANCHES}
         )
@@ -227,10 +227,11 @@ class DualAttentionRenderer(nn.Module):
         Returns:
             [C + 48, h, w].
         """
-        scaled = query[:, wanted].t() * self.temperature[branch]
+        scaled = (query[:, wanted].t() * self.temperature[branch]).contiguous()
+        # Four dimensions (batch, heads, tokens, width): with three, torch takes its slow path.
         found = F.scaled_dot_product_attention(
-            scaled[None], references.key[None], references.value[None], scale=1.0
-        )[0]
+            scaled[None, None], references.key[None, None], references.value[None, None], scale=1.0
+        )[0, 0]
         latent = found.new_zeros(wanted.numel(), found.shape[1])
         latent = latent.index_copy(0, wanted.flatten().nonzero()[:, 0], found)
         return latent.t().reshape(-1, *wanted.shape)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dubcli.geometry.fitting import DEFAULT_WEIGHTS, FittedClip, FittingWeights, fit_clip
 from dubcli.geometry.morphable import MorphableModel, lip_aperture
-from dubcli.records import Analysis, TrackedFace
+from dubcli.records import Analysis, Float, TrackedFace
 
 BLOCK = 250  # frames fitted together; bounds memory, and identity is settled after the first
 CONTEXT = 16  # frames on either side of a block, fitted with it and then dropped
@@ -117,7 +117,7 @@ def fit(
 def _finish(columns: _Columns, model: MorphableModel) -> Analysis:
     """Turn the columns into arrays."""
 
-    def stack(rows: list[Tensor], *shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def stack(rows: list[Tensor], *shape: int) -> Float:
         """Return rows as one float32 array, also if there are none."""
         return torch.stack(rows).numpy() if rows else np.zeros((0, *shape), dtype=np.float32)
 

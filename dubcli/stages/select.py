@@ -6,7 +6,7 @@ here they count from 0.
 
 import numpy as np
 
-from dubcli.records import Float, Integers
+from dubcli.records import Facts, Float, Integers
 
 
 def spread(low: int, high: int, count: int) -> Integers:
@@ -53,7 +53,7 @@ def face_window(index: int, length: int, *, face: int = 5) -> Integers:
     return np.arange(max(0, index - face // 2), min(length - 1, index + face // 2) + 1)
 
 
-def lip_bank(aperture: Float, valid: np.ndarray, *, lip: int = 25) -> Integers:  # type: ignore[type-arg]
+def lip_bank(aperture: Float, valid: Facts, *, lip: int = 25) -> Integers:
     """Return the lip references of Algorithm 1, inference strategy.
 
     The frames at linspace(1, T, N_l) of the order given by sorting all frames by the mouth opening

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dubcli.networks.audio_encoder import AudioEncoder, encode_stream
 from dubcli.networks.lip_sync import FRAME_RATE_HZ, LipSyncNet
-from dubcli.records import AudioWindow, Float, LipMotion
+from dubcli.records import AudioWindow, Facts, Float, LipMotion
 
 FEATURES_A_FRAME = 2
 SAMPLES_A_FEATURE = 320  # at 16 kHz
@@ -59,7 +59,7 @@ class SpeechLevels:
         return closing(squares <= floor)
 
 
-def closing(silent: np.ndarray) -> Float:  # type: ignore[type-arg]
+def closing(silent: Facts) -> Float:
     """Return a smooth closing of the mouth inside each long enough silence.
 
     Args:
@@ -150,7 +150,8 @@ def generate(
         held = np.concatenate([held, held[-1:]])
     if len(held) // FEATURES_A_FRAME > past:
         emit(last=True)
-    coefficients = np.concatenate(pieces)
+    nothing = np.zeros((0, network.hyper.components), dtype=np.float32)
+    coefficients = np.concatenate([nothing, *pieces])
     fitted = np.zeros(len(coefficients), dtype=np.float32)
     fitted[: min(len(closed), len(fitted))] = closed[: len(fitted)]
     return LipMotion(coefficients, fitted)

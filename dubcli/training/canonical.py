@@ -74,7 +74,9 @@ def read_canonical_face(task: Path) -> CanonicalFace:
         with zipfile.ZipFile(task) as archive:
             message = archive.read(METADATA)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{task}: no face geometry in it ({error}); restore the file") from error
+        raise CheckpointError(
+            f"{task}: no face geometry in it ({error}); restore the file"
+        ) from error
     floats, indices = [], []
     weight = np.zeros(468, dtype=np.float32)
     for number, value in fields(message):
@@ -88,9 +90,7 @@ def read_canonical_face(task: Path) -> CanonicalFace:
                     indices.append(content)
         elif number == 2:
             pair = dict(fields(value))
-            share = pair[2]
-            assert isinstance(share, bytes)
-            weight[int(pair.get(1, 0))] = struct.unpack("<f", share)[0]
+            weight[int(pair.get(1, 0))] = struct.unpack("<f", bytes(pair[2]))[0]
     mesh = np.concatenate([np.array(f) for f in floats]).reshape(-1, VERTEX_FLOATS)[:, :3]
     triangles = np.array(indices, dtype=np.int64).reshape(-1, 3)
     return CanonicalFace(mesh.astype(np.float32), triangles, weight)

@@ -5,7 +5,6 @@ Letters: T frames, V vertices (468), S crop size (256).
 One ``.npz`` a clip: the crops as JPEG (quality 95, 25-30 kB each) and the fit that made them.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,13 @@ from dubcli.stages.fit import fit
 from dubcli.training.data import Clip, Landmarks, interpolate_gaps
 
 JPEG_QUALITY = 95
+FULL_COLOUR = 0x111111  # 4:4:4, colour is not halved
+JPEG_OPTIONS = (
+    cv2.IMWRITE_JPEG_QUALITY,
+    JPEG_QUALITY,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    FULL_COLOUR,
+)
 MAX_FRAMES = 180  # of a clip; longer ones would only repeat the same face
 
 
@@ -83,8 +89,7 @@ def crop_clip(frames: Iterator[Frame], found: Landmarks, model: MorphableModel) 
             analysis.rotation[t], analysis.translation_px[t], float(analysis.scale_px[t])
         )
         picture = cut_out(frame.rgb, crop)
-        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
-        _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], options)
+        _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], JPEG_OPTIONS)
         jpeg.append(np.asarray(encoded, dtype=np.uint8).reshape(-1))
         matrices.append(crop.matrix)
     count = len(jpeg)
@@ -116,7 +121,7 @@ def store_crops(folder: Path, name: str, clip: CroppedClip) -> None:
         scale_px=a.scale_px[:count],
         aperture=clip.aperture,
     )
-    os.replace(partial, folder / f"{name}.npz")
+    partial.replace(folder / f"{name}.npz")
 
 
 def load_crops(folder: Path, name: str) -> CroppedClip | None:
@@ -143,5 +148,3 @@ def load_crops(folder: Path, name: str) -> CroppedClip | None:
 def wanted_for_rendering(clip: Clip, min_face_px: float) -> bool:
     """Return whether a clip is sharp enough to teach the renderer."""
     return clip.set == "wild" and clip.face_px >= min_face_px
-
-

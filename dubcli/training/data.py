@@ -8,7 +8,6 @@ a row needs the columns clip, split, kind, speaker, set, seconds, fps, face_px, 
 
 import csv
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,9 @@ def read_clips(data: Path) -> list[Clip]:
             for row in rows
         ]
     except FileNotFoundError as error:
-        raise InputError(f"{listing}: no such file; give the folder that holds clips.csv") from error
+        raise InputError(
+            f"{listing}: no such file; give the folder that holds clips.csv"
+        ) from error
     except KeyError as error:
         raise InputError(f"{listing}: no column {error}; see dubcli/training/data.py") from error
 
@@ -103,7 +104,7 @@ def load_landmarks(cache: Path, clip: Clip) -> Landmarks | None:
 
 
 def store_landmarks(cache: Path, clip: Clip, found: Landmarks) -> None:
-    """Write a clip's landmarks beside their place, then rename: a killed run leaves no half file."""
+    """Write a clip's landmarks beside their place, then rename: no half file is ever read."""
     target = cache / "landmarks" / f"{clip.name}.npz"
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name("." + target.name)
@@ -113,7 +114,7 @@ def store_landmarks(cache: Path, clip: Clip, found: Landmarks) -> None:
         pts=found.time_s,
         size=np.array(found.size_px),
     )
-    os.replace(partial, target)
+    partial.replace(target)
 
 
 def interpolate_gaps(landmarks_px: Float) -> Float:

@@ -82,7 +82,10 @@ class GeometryProblem:
         self.weight = weight / weight.mean()
         permutation = mirror_permutation(model.mean.numpy())
         place = {int(v): k for k, v in enumerate(self.lower)}
-        self.mirror = torch.tensor([place[int(permutation[v])] for v in self.lower])
+        # At the set's upper edge a vertex's mirror image may be missing: it then stands for itself.
+        self.mirror = torch.tensor(
+            [place.get(int(permutation[v]), place[int(v)]) for v in self.lower]
+        )
 
     def motion(self, beta: Float) -> Tensor:
         """Return the lower face's displacement, [T, E] -> [T, L, 3] cm."""
@@ -118,7 +121,9 @@ class GeometryProblem:
         t = self.training
         sets = [s for s in t.set_share if s in speech]
         odds = np.array([t.set_share[s] for s in sets])
-        features, motions, styles = [], [], []
+        features: list[Tensor] = []
+        motions: list[Tensor] = []
+        styles: list[Tensor] = []
         while len(features) < t.batch:
             of_set = speech[sets[generator.choice(len(sets), p=odds / odds.sum())]]
             clips = of_set[sorted(of_set)[generator.integers(len(of_set))]]
@@ -142,7 +147,7 @@ class GeometryProblem:
     def _window(
         self, version: SpokenClip, generator: np.random.Generator
     ) -> tuple[Tensor, Tensor] | None:
-        """Cut a window; clips that are too short are repeated forward and backward."""
+        """Cut a window; the end of clips that are a little too short is held."""
         wanted, have = self.training.frames, len(version.beta)
         if have < wanted // 3:
             return None
@@ -150,8 +155,9 @@ class GeometryProblem:
         audio = as_tensor(version.features)
         if have < wanted:
             extra = wanted - have
-            silence = audio[-1:].expand(extra * FEATURES_A_FRAME, -1)
-            return torch.cat([audio, silence]), torch.cat([motion, motion[-1:].expand(extra, -1, -1)])
+            held_audio = audio[-1:].expand(extra * FEATURES_A_FRAME, -1)
+            held_motion = motion[-1:].expand(extra, -1, -1)
+            return torch.cat([audio, held_audio]), torch.cat([motion, held_motion])
         start = int(generator.integers(have - wanted + 1))
         a = start * FEATURES_A_FRAME
         return (
@@ -206,5 +212,3 @@ def judge(
         )
     names = ("correlation", "deviation", "closure", "swapped", "error_cm")
     return dict(zip(names, np.nanmedian(np.array(rows), axis=0).tolist(), strict=True))
-
-

@@ -9,7 +9,6 @@ resumed run sees what an undisturbed one would have seen.
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ class LoopOptions:
     """How long and how fast to train."""
 
     minutes: float
+    steps: int | None = None  # the budget in steps instead of minutes, for runs that must repeat
     seed: int = 0
     rate: float = 1e-3
     weight_decay: float = 0.01
@@ -85,12 +85,12 @@ class Loop:
             self._resume()
 
     def run(self) -> None:
-        """Train until the budget is spent, then judge once more."""
+        """Train until the budget is spent, then judge once more what has not been judged."""
         options, state = self.options, self._state
         saved = judged = started = time.monotonic()
         before = state.seconds
         recent: list[dict[str, float]] = []
-        while state.seconds < options.minutes * 60:
+        while self._spent() < 1:
             recent.append(self._step())
             now = time.monotonic()
             state.seconds = before + now - started
@@ -100,16 +100,24 @@ class Loop:
             if now - saved > options.save_minutes * 60:
                 self.save()
                 saved = time.monotonic()
-        self._judge_and_log(recent)
+        if recent or not (self.folder / "best.safetensors").exists():
+            self._judge_and_log(recent)
         self.save()
+
+    def _spent(self) -> float:
+        """Return the share of the budget that is spent, 0 to 1."""
+        options, state = self.options, self._state
+        spent, budget = state.seconds, options.minutes * 60
+        if options.steps is not None:
+            spent, budget = state.step, options.steps
+        return 1.0 if spent >= budget else spent / budget
 
     def _step(self) -> dict[str, float]:
         """Take one step of AdamW and of the running mean."""
         options, state = self.options, self._state
         generator = np.random.default_rng([options.seed, state.step])
         torch.manual_seed(int(generator.integers(2**31)))
-        progress = min(state.seconds / (options.minutes * 60), 1.0)
-        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        cosine = 0.5 * (1 + math.cos(math.pi * self._spent()))
         share = options.final_rate + (1 - options.final_rate) * cosine
         for group in self._optimiser.param_groups:
             group["lr"] = options.rate * share * min(1.0, (state.step + 1) / options.warm_up)
@@ -176,10 +184,14 @@ class Loop:
             {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
         )
         for name, parameter in self.network.named_parameters():
-            self._mean[name] = tensors[f"mean.{name}"]
+            self._mean[name].copy_(tensors[f"mean.{name}"])
             moments = {
-                moment: tensors[f"adam.{moment}.{name}"]
-                for moment in ("step", "exp_avg", "exp_avg_sq")
+                moment: tensors[f"adam.{moment}.{name}"].to(device)
+                for moment, device in (
+                    ("step", "cpu"),  # where AdamW keeps it
+                    ("exp_avg", parameter.device),
+                    ("exp_avg_sq", parameter.device),
+                )
                 if f"adam.{moment}.{name}" in tensors
             }
             if moments:
@@ -192,4 +204,4 @@ def write(path: Path, tensors: dict[str, Tensor], numbers: dict[str, float]) -> 
     partial = path.with_name("." + path.name)
     contiguous = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     save_file(contiguous, partial, {"numbers": json.dumps(numbers)})
-    os.replace(partial, path)
+    partial.replace(path)

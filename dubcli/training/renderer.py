@@ -62,12 +62,15 @@ def render_sample(network: DualAttentionRenderer, sample: Sample) -> Rendered:
     )
 
 
-def sample_loss(rendered: Rendered, sample: Sample, training: RendererTraining) -> Tensor:
-    """Return the training loss of one rendered sample."""
+def sample_losses(
+    rendered: Rendered, sample: Sample, training: RendererTraining
+) -> dict[str, Tensor]:
+    """Return the named losses of one rendered sample."""
     weight = (sample.face_mask + training.lip_weight * sample.lip_mask)[None]
-    return multiscale_l1(rendered.image, sample.picture, weight) + (
-        training.warp_weight * multiscale_l1(rendered.warp, sample.picture, weight)
-    )
+    return {
+        "image": multiscale_l1(rendered.image, sample.picture, weight),
+        "warp": training.warp_weight * multiscale_l1(rendered.warp, sample.picture, weight),
+    }
 
 
 def training_samples(

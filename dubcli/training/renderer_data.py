@@ -82,10 +82,9 @@ class SampleMaker:
         pictures = [clip.crop(t) for t in (index, *face, *lip)]
         reference_points = [clip.points(self.model, t) for t in (*face, *lip)]
         reference_pncc = np.stack([self._draw.pncc(p) for p in reference_points])
-        masks = [
-            self._draw.reference_mask(p)
-            for p in reference_points[: len(face)]
-        ] + [self._draw.lip_mask(p) for p in reference_points[len(face) :]]
+        masks = [self._draw.reference_mask(p) for p in reference_points[: len(face)]] + [
+            self._draw.lip_mask(p) for p in reference_points[len(face) :]
+        ]
         frames = _pictures(np.stack(pictures), mirrored)
         geometry = _coordinates(np.concatenate([target_pncc[None], reference_pncc]), mirrored)
         shapes = _masks(np.stack([mask, lips, *masks]), mirrored)
@@ -153,14 +152,17 @@ def distant_references(
 ) -> tuple[Integers, Integers]:
     """Return the references for judging: at least ``FAR_S`` away from the target.
 
-    Face: the nearest frames in time beyond that distance. Lip: Algorithm 1's bank over the frames
-    beyond it. Clips too short for the distance give up as much of it as they must: the farther
-    half of their frames serves.
+    Face: of the frames beyond that distance, those whose head is turned most alike, the most alike
+    first. Lip: Algorithm 1's bank over the frames beyond it. Clips too short for the distance give
+    up as much of it as they must: the farther half of their frames serves.
     """
     away = np.abs(clip.time_s - clip.time_s[index])
     allowed = away >= FAR_S
     if allowed.sum() < face:
         allowed = away >= np.median(away)
     candidates = np.flatnonzero(allowed)
-    nearest = candidates[np.argsort(away[candidates], kind="stable")[:face]]
-    return nearest, lip_bank(clip.aperture, allowed, lip=lip)
+    turn = np.linalg.norm(
+        clip.analysis.rotation[candidates] - clip.analysis.rotation[index], axis=1
+    )
+    alike = candidates[np.argsort(turn, kind="stable")[:face]]
+    return alike, lip_bank(clip.aperture, allowed, lip=lip)

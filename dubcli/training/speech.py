@@ -6,7 +6,10 @@ Each clip is encoded several times: as it is, with noise and a tilted spectrum, 
 with stretches of digital silence, under which the mouth is to be closed.
 """
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter, resample_poly
 
 from dubcli.networks.audio_encoder import AudioEncoder, encode_stream
-
-from dubcli.records import Analysis, Facts, Float
+from dubcli.records import Analysis, Facts, Float, Integers
 
 RATE_HZ = 16000
 FRAME_RATE_HZ = 25.0
@@ -69,7 +71,7 @@ def noisy(waveform: Float, generator: np.random.Generator) -> Float:
     noise = lfilter([1], [1, -float(generator.uniform(0, 0.95))], generator.normal(size=len(sound)))
     level = 10 ** (-float(generator.uniform(5, 25)) / 20)
     noise *= level * sound.std() / max(float(noise.std()), 1e-9)
-    return (sound + noise).astype(np.float32)
+    return np.asarray(sound + noise, dtype=np.float32)
 
 
 def with_silence(waveform: Float, generator: np.random.Generator) -> tuple[Float, Facts]:
@@ -91,7 +93,7 @@ def closing(silent: Facts, frames: int) -> Float:
         [at_frame[max(0, t - width) : t + width + 1].min() for t in range(frames)],
         dtype=np.float32,
     )
-    return gaussian_filter1d(eroded, 1.0).astype(np.float32)
+    return np.asarray(gaussian_filter1d(eroded, 1.0), dtype=np.float32)
 
 
 def versions(
@@ -127,9 +129,7 @@ def versions(
         return made
     made.append(SpokenClip(encode(encoder, noisy(waveform, generator), len(times)), beta, none))
     muted, silent = with_silence(waveform, generator)
-    made.append(
-        SpokenClip(encode(encoder, muted, len(times)), beta, closing(silent, len(times)))
-    )
+    made.append(SpokenClip(encode(encoder, muted, len(times)), beta, closing(silent, len(times))))
     for up, down in SPEEDS:
         changed = resample_poly(waveform, down, up).astype(np.float32)
         speed = up / down
@@ -142,7 +142,20 @@ def versions(
     return made
 
 
-def mirror_permutation(mean: Float) -> np.ndarray:  # type: ignore[type-arg]
+def store_speech(folder: Path, name: str, made: Sequence[SpokenClip]) -> None:
+    """Write a clip's versions beside their place, then rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Float] = {}
+    for k, version in enumerate(made):
+        arrays[f"features{k}"] = version.features
+        arrays[f"beta{k}"] = version.beta
+        arrays[f"closed{k}"] = version.closed
+    partial = folder / f".{name}.npz"
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    os.replace(partial, folder / f"{name}.npz")
+
+
+def mirror_permutation(mean: Float) -> Integers:
     """Return which vertex is each vertex's mirror image, [V] (nearest to the mirrored place)."""
     mirrored = mean * np.array([-1, 1, 1], dtype=np.float32)
     distance = np.linalg.norm(mirrored[:, None] - mean[None], axis=-1)

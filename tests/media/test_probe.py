@@ -127,7 +127,8 @@ def test_sample_count_is_what_ffmpeg_decodes(
 
 
 def test_priming_of_aac_is_not_counted(speech: Make) -> None:
-    assert probe_audio(speech("a.m4a", rate=48000)).sample_count == int(1.2345 * 48000)
+    count = probe_audio(speech("a.m4a", rate=48000)).sample_count
+    assert 0 <= count - int(1.2345 * 48000) < 1024  # ffmpeg before 9 plays the padding at the end
 
 
 def test_sound_is_described(speech: Make) -> None:

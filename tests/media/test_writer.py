@@ -19,6 +19,9 @@ Make = Callable[..., Path]
 Copy = Callable[..., tuple[str, ...]]
 Samples = Callable[[Path], NDArray[np.float64]]
 OPTIONS = DubOptions(preset="ultrafast")
+# The file says where the sound ends, to the sample, and ffmpeg 9 ends there; older ones (7.0
+# tried) go on to the end of the last AAC block.
+PADDING = 1024
 
 
 def writer_for(output: Path, video: Path, sound: Path, frame_count: int = 3) -> FrameWriter:
@@ -107,13 +110,14 @@ def test_aac_starts_and_ends_with_the_speech_to_the_sample(
     output = tmp_path / f"out.{extension}"
     assert copy(bframes, sound, output) == ()
     assert probe_audio(output).codec == "aac"
-    assert probe_audio(output).sample_count == probe_audio(sound).sample_count
-    assert shift(samples(sound)[:, 0], samples(output)[:, 0]) == 0
+    spoken = probe_audio(sound).sample_count
+    assert 0 <= probe_audio(output).sample_count - spoken < PADDING
+    assert shift(samples(sound)[:, 0], samples(output)[:spoken, 0]) == 0
     with av.open(str(output)) as container:
         starts = [stream.start_time for stream in container.streams]
         audio = container.streams.audio[0]
         assert starts == [0, 0]
-        assert audio.duration == probe_audio(sound).sample_count
+        assert audio.duration == spoken
         assert audio.time_base == Fraction(1, rate)
 
 
@@ -127,7 +131,7 @@ def test_a_rate_that_aac_lacks_is_resampled_and_said(
         "write .mkv or .mov to keep it exact",
     )
     assert probe_audio(output).rate_hz == 96000
-    assert probe_audio(output).sample_count == 48000
+    assert 0 <= probe_audio(output).sample_count - 48000 < PADDING
 
 
 def test_channels_that_aac_lacks_become_stereo(

@@ -1,0 +1,358 @@
+"""Wires stages to media: what ``dubcli dub`` does, in the order in which it does it.
+
+Pass 1 keeps numbers: frames -> landmarks -> coefficients. Between: speech -> motion. A quick pass
+picks the lip references out of the video. Pass 2 makes pixels: frames -> dubbed frames -> file.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from dubcli.checkpoints import load_arrays, load_network, models_root, verified_file
+from dubcli.config import DEFAULTS, DubOptions
+from dubcli.errors import InputError
+from dubcli.geometry.morphable import MorphableModel
+from dubcli.geometry.window import WindowDrawer
+from dubcli.media.audio import AudioReader
+from dubcli.media.bounce import bounced_frames, bounced_indices
+from dubcli.media.files import check_output, refuse_overwriting_inputs
+from dubcli.media.prefetch import prefetch
+from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.reader import FrameReader
+from dubcli.media.writer import FrameWriter
+from dubcli.networks.audio_encoder import (
+    AudioEncoder,
+    AudioEncoderError,
+    HubertEncoder,
+    WhisperEncoder,
+)
+from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.networks.renderer import DualAttentionRenderer
+from dubcli.records import (
+    Analysis,
+    AudioInfo,
+    DubReport,
+    Float,
+    Frame,
+    LipMotion,
+    MouthTrack,
+    Progress,
+    VideoInfo,
+)
+from dubcli.stages.fit import fit
+from dubcli.stages.render import DubbedFrame, FaceRenderer, closed_mouth, effect_amount
+from dubcli.stages.select import lip_bank
+from dubcli.stages.sync import SpeechLevels, at_times, encode_speech, generate, speaking_style
+from dubcli.stages.track import Tracker, track
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+OnProgress = Callable[[Progress], None]
+WHISPER = "whisper-tiny-en-enc3"
+TRACKER, BASIS, GEOMETRY, RENDERER = "face-landmarker", "basis", "geometry", "renderer"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Models:
+    """Everything that is loaded once and used for any number of dubs."""
+
+    tracker: Path
+    morphable: MorphableModel
+    audio_encoder: AudioEncoder
+    lip_sync: LipSyncNet
+    renderer: DualAttentionRenderer
+    device: torch.device
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Measures stages and tells the caller how far they are."""
+
+    on_progress: OnProgress | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def watch(self, stage: str, items: Iterable[Item], total: int | None) -> Iterator[Item]:
+        """Yield items, counting the time that making them takes."""
+        done = 0
+        iterator = iter(items)
+        self.tell(stage, 0, total)
+        while True:
+            started = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                self.add(stage, time.perf_counter() - started)
+                return
+            self.add(stage, time.perf_counter() - started)
+            done += 1
+            self.tell(stage, done, total)
+            yield item
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add to a stage's time."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def tell(self, stage: str, done: int, total: int | None) -> None:
+        """Report progress."""
+        if self.on_progress is not None:
+            self.on_progress(Progress(stage, done, total))
+
+
+def device_for(name: str) -> torch.device:
+    """Return the device that a name stands for; "auto" takes the best there is.
+
+    Raises:
+        InputError: If torch cannot use it.
+    """
+    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if found[d]))
+    if not found.get(name, False):
+        usable = ", ".join(d for d, there in found.items() if there)
+        raise InputError(f"--device {name}: not available here; use auto or one of: {usable}")
+    return torch.device(name)
+
+
+def load_models(options: DubOptions = DEFAULTS) -> Models:
+    """Return verified models, ready to use.
+
+    Args:
+        options: ``models``, ``device``, ``audio_encoder`` and ``threads`` are read.
+
+    Raises:
+        CheckpointError: If a file is missing, altered or does not fit.
+        InputError: If the device or the speech encoder cannot be had.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    root, device = models_root(options.models), device_for(options.device)
+    lip_sync, renderer = load_network(root, GEOMETRY), load_network(root, RENDERER)
+    assert isinstance(lip_sync, LipSyncNet) and isinstance(renderer, DualAttentionRenderer)
+    trained_on = lip_sync.hyper.audio_encoder
+    if options.audio_encoder != trained_on:
+        raise InputError(
+            f"--audio-encoder {options.audio_encoder}: the geometry network in {root} was trained "
+            f"on {trained_on}; train one on the other features with: dubcli train geometry"
+        )
+    return Models(
+        verified_file(root, TRACKER),
+        morphable_from(load_arrays(root, BASIS)),
+        _audio_encoder(options.audio_encoder, root).to(device),
+        lip_sync.to(device),
+        renderer.to(device),
+        device,
+    )
+
+
+def morphable_from(arrays: dict[str, np.ndarray]) -> MorphableModel:  # type: ignore[type-arg]
+    """Return the basis held in a checkpoint's arrays."""
+    return MorphableModel(
+        mean=torch.from_numpy(arrays["mean"]).float(),
+        identity=torch.from_numpy(arrays["identity"]).float(),
+        expression=torch.from_numpy(arrays["expression"]).float(),
+        triangles=arrays["triangles"].astype(np.int64),
+        alignment_weight=torch.from_numpy(arrays["alignment_weight"]).float(),
+    )
+
+
+def _audio_encoder(name: str, root: Path) -> AudioEncoder:
+    """Return a speech encoder by name: ours, a local folder, or a name on the model hub."""
+    if name == WHISPER:
+        encoder: AudioEncoder = WhisperEncoder()
+        weights = load_arrays(root, WHISPER)
+        encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        return encoder.eval().requires_grad_(False)
+    try:
+        return HubertEncoder.from_pretrained(name).eval().requires_grad_(False)
+    except AudioEncoderError as error:
+        raise InputError(f"--audio-encoder {name}: {error}") from error
+
+
+def analyze(
+    video: Path,
+    *,
+    models: Models | None = None,
+    options: DubOptions = DEFAULTS,
+    on_progress: OnProgress | None = None,
+) -> Analysis:
+    """Return identity, expression and pose of the speaker in every frame of a video.
+
+    Args:
+        video: The file.
+        models: From ``load_models``; None: loaded as the options say.
+        options: See ``DubOptions``.
+        on_progress: Called with the progress of the pass.
+
+    Raises:
+        InputError: If the file is no video or shows no face.
+    """
+    models = models or load_models(options)
+    return _analyze(probe_video(video), models, _Clock(on_progress), [])
+
+
+def _analyze(info: VideoInfo, models: Models, clock: _Clock, warnings: list[str]) -> Analysis:
+    """Pass 1: frames to numbers."""
+    started, decoded = time.perf_counter(), 0.0
+    with FrameReader(info) as reader, Tracker(models.tracker) as tracker:
+        faces = clock.watch("track", track(prefetch(reader), tracker), info.frame_count)
+        analysis = fit(faces, models.morphable)
+        if reader.warning:
+            warnings.append(reader.warning)
+    decoded = clock.seconds["track"]
+    clock.add("fit", time.perf_counter() - started - decoded)
+    if not analysis.valid.any():
+        raise InputError(
+            f"{info.path}: no face in any of its {len(analysis)} frames; "
+            "give a video in which the speaker's face is seen from the front and not too small"
+        )
+    return analysis
+
+
+def dub(
+    video: Path,
+    audio: Path,
+    output: Path,
+    *,
+    models: Models | None = None,
+    options: DubOptions = DEFAULTS,
+    on_progress: OnProgress | None = None,
+) -> DubReport:
+    """Make the mouth in a video say other words, and write the result.
+
+    Args:
+        video: The file whose speaker is dubbed.
+        audio: The speech: the output's sound, and what its mouth says.
+        output: Where the result goes: .mp4, .m4v, .mov or .mkv.
+        models: From ``load_models``; None: loaded as the options say.
+        options: See ``DubOptions``.
+        on_progress: Called often with the running stage's progress.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InputError: If an input or the output cannot be used, or no frame shows a face.
+        CheckpointError: If a model file is unusable.
+        MediaError: If ffmpeg fails.
+    """
+    clock, warnings = _Clock(on_progress), list[str]()
+    info, speech = probe_video(video), probe_audio(audio)
+    check_output(output)
+    refuse_overwriting_inputs(output, [video, audio])
+    if output.exists() and not options.overwrite:
+        raise InputError(f"{output}: exists already; give another name or --overwrite")
+    started = time.perf_counter()
+    models = models or load_models(options)
+    clock.add("load", time.perf_counter() - started)
+
+    analysis = _analyze(info, models, clock, warnings)
+    length = math.ceil(speech.duration_s * info.frame_rate)
+    warnings += _length_warnings(info, speech, len(analysis), length)
+    amount = effect_amount(analysis, float(info.frame_rate))
+    draw = WindowDrawer(models.morphable)
+    started = time.perf_counter()
+    motion = _speak(speech, models, analysis, draw)
+    clock.add("speech", time.perf_counter() - started)
+    times = (np.arange(length) / float(info.frame_rate)).astype(np.float32)
+    mouths = _mouths(at_times(motion, times), analysis, models, draw, options)
+
+    face = FaceRenderer(
+        models.renderer,
+        models.morphable,
+        analysis,
+        amount=amount,
+        face_references=options.face_references,
+    )
+    bank = lip_bank(analysis.lip_aperture, amount > 0, lip=options.lip_references)
+    with FrameReader(info, 0, int(bank.max()) + 1) as reader:
+        face.load_lip_bank(clock.watch("references", prefetch(reader), int(bank.max()) + 1), bank)
+    dubbed = 0
+    with FrameWriter(
+        output, info, speech=speech, frame_count=length, options=options
+    ) as writer:
+        frames = prefetch(bounced_frames(info, len(analysis), length))
+        for done in clock.watch("render", face.render(frames, mouths), length):
+            started = time.perf_counter()
+            writer.write(done.rgb)
+            clock.add("encode", time.perf_counter() - started)
+            dubbed += done.dubbed
+    warnings += writer.warnings
+    warnings += _coverage_warnings(dubbed, length)
+    return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings))
+
+
+def _length_warnings(
+    info: VideoInfo, speech: AudioInfo, source: int, length: int
+) -> Iterator[str]:
+    """Say what happens where video and speech differ in length, and what else changes."""
+    video_s, speech_s = float(Fraction(source) / info.frame_rate), float(speech.duration_s)
+    if length > source:
+        yield (
+            f"the speech ({speech_s:.2f} s) is {speech_s - video_s:.2f} s longer than the video "
+            f"({video_s:.2f} s): the video runs forward and backward to fill it"
+        )
+    elif length < source:
+        yield (
+            f"the speech ({speech_s:.2f} s) is {video_s - speech_s:.2f} s shorter than the video "
+            f"({video_s:.2f} s): the output ends with the speech"
+        )
+    if info.variable_rate:
+        yield (
+            f"the video's frame rate varies; the output has a constant "
+            f"{float(info.frame_rate):.3f} frames a second"
+        )
+
+
+def _coverage_warnings(dubbed: int, length: int) -> Iterator[str]:
+    """Say how many frames were left as they are."""
+    if dubbed < length:
+        yield (
+            f"{length - dubbed} of {length} frames show no face that can be dubbed "
+            "and are unchanged"
+        )
+
+
+def _speak(
+    speech: AudioInfo, models: Models, analysis: Analysis, draw: WindowDrawer
+) -> LipMotion:
+    """Speech and the speaker's own style to motion at 25 Hz."""
+    levels = SpeechLevels()
+    with AudioReader(speech) as reader:
+        levels.listen(reader)
+    own = draw.own_displacement(analysis.beta[analysis.valid])
+    style = speaking_style(models.lip_sync, own)
+    with AudioReader(speech) as reader:
+        features = encode_speech(models.audio_encoder, reader, levels.gain)
+        return generate(models.lip_sync, features, style, levels.closed())
+
+
+def _mouths(
+    motion: LipMotion,
+    analysis: Analysis,
+    models: Models,
+    draw: WindowDrawer,
+    options: DubOptions,
+) -> Iterator[MouthTrack]:
+    """Yield the lower face of each output frame: amount and silence applied."""
+    closed = closed_mouth(analysis, draw, analysis.valid)
+    source = bounced_indices(len(analysis), len(motion.coefficients))
+    for index, row, silence in zip(source, motion.coefficients, motion.closed, strict=True):
+        with torch.no_grad():
+            tensor = torch.from_numpy(row).to(models.device)
+            shape: Float = models.lip_sync.decode(tensor).cpu().numpy()
+        shape = closed + options.mouth_scale * (shape - closed)
+        if options.close_in_silence:
+            shape = shape + silence * (closed - shape)
+        yield MouthTrack(shape.astype(np.float32), index)
+
+
+__all__ = ["DubbedFrame", "Frame", "Models", "analyze", "dub", "load_models"]

@@ -1,0 +1,243 @@
+"""Frames, fitted geometry and generated mouths to dubbed frames.
+
+Letters: T source frames, N references, K lip references, L lower-face vertices, H, W window,
+S crop size (256).
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dubcli.geometry.camera import yaw
+from dubcli.geometry.crop import colour_match, crop_for_head, cut_out, feather, paste_back
+from dubcli.geometry.morphable import MorphableModel
+from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
+from dubcli.networks.renderer import DualAttentionRenderer, References, join
+from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack
+from dubcli.stages.select import face_window
+
+FADE_S = 0.2  # the effect fades in and out over this long beside frames without a face
+YAW_FULL, YAW_NONE = 0.95, 1.2  # radians of turn: full effect below, none above
+SHOW_FULLY = 0.34  # amount of effect at which the patch covers the source completely
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DubbedFrame:
+    """A frame of the output."""
+
+    rgb: Bytes  # [H, W, 3]
+    dubbed: bool  # whether any pixel was rendered
+    mask: Bytes | None  # [S, S] what was rendered, in the crop
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """A source frame with what the networks need of it."""
+
+    frame: Frame
+    crop: Crop | None  # None: no face
+    picture: Bytes | None  # [S, S, 3]
+    face: References | None
+
+
+def effect_amount(analysis: Analysis, rate_hz: float) -> Float:
+    """Return how much of the effect each frame may show, [T], 0 to 1.
+
+    It is 0 without a face and beyond ``YAW_NONE``, and ramps over ``FADE_S`` beside such frames.
+    At a shot's own ends it stays full: a cut hides the change.
+    """
+    turn = yaw(torch.from_numpy(analysis.rotation)).numpy()
+    allowed = np.clip((YAW_NONE - turn) / (YAW_NONE - YAW_FULL), 0, 1) * analysis.valid
+    amount = np.ones(len(allowed), dtype=np.float32)
+    step = 1 / max(FADE_S * rate_hz, 1)
+    for order in (range(len(allowed)), range(len(allowed) - 1, -1, -1)):
+        level, shot = 1.0, -1
+        for t in order:
+            if analysis.shot[t] != shot:
+                level, shot = 1.0, int(analysis.shot[t])
+            level = min(float(allowed[t]), level + step)
+            amount[t] = min(amount[t], level)
+    return amount
+
+
+def crop_of(analysis: Analysis, t: int) -> Crop:
+    """Return the crop of frame t's head."""
+    return crop_for_head(
+        analysis.rotation[t], analysis.translation_px[t], float(analysis.scale_px[t])
+    )
+
+
+class FaceRenderer:
+    """Renders generated mouths onto one analysed video.
+
+    Args:
+        network: The renderer.
+        model: The basis.
+        analysis: Of the source video.
+        amount: How much of the effect each source frame may show, [T].
+        face_references: N_f of Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        network: DualAttentionRenderer,
+        model: MorphableModel,
+        analysis: Analysis,
+        *,
+        amount: Float,
+        face_references: int,
+    ) -> None:
+        """Prepare; the lip bank comes with ``load_lip_bank``."""
+        self._network, self._analysis, self._amount = network, analysis, amount
+        self._draw = WindowDrawer(model)
+        self._face_references = face_references
+        self._device = next(network.parameters()).device
+        self._bank: References | None = None
+
+    @torch.no_grad()
+    def load_lip_bank(self, frames: Iterable[Frame], wanted: Integers) -> int:
+        """Encode the lip references, each once.
+
+        Args:
+            frames: The source video's frames; those not wanted pass by.
+            wanted: Indices of the references, [K].
+
+        Returns:
+            How many were found.
+        """
+        chosen = {int(t) for t in wanted}
+        found = [self._encode_lips(f) for f in frames if f.index in chosen]
+        self._bank = join(found) if found else None
+        return len(found)
+
+    def _encode_lips(self, frame: Frame) -> References:
+        """Return the tokens of a frame's lips."""
+        t = frame.index
+        crop = crop_of(self._analysis, t)
+        points = self._source_points(t, crop)
+        return self._encode("lip", cut_out(frame.rgb, crop), points, self._draw.lip_mask(points))
+
+    def _source_points(self, t: int, crop: Crop) -> Float:
+        """Return frame t's fitted mesh in its crop."""
+        return self._draw.in_crop(
+            self._draw.source_mesh(self._analysis, t), self._analysis, t, crop
+        )
+
+    def _encode(self, branch: str, picture: Bytes, points: Float, mask: Bytes) -> References:
+        """Encode one reference."""
+        return self._network.encode(
+            branch,
+            self._pictures(picture[ROWS, COLUMNS])[None],
+            self._tensor(self._draw.pncc(points).transpose(2, 0, 1))[None],
+            self._tensor(mask[ROWS, COLUMNS])[None],
+        )[0]
+
+    def _pictures(self, rgb: Bytes) -> Tensor:
+        """Return a picture for the network, [H, W, 3] uint8 -> [3, H, W] in [0, 1]."""
+        return self._tensor(rgb.transpose(2, 0, 1)) / 255
+
+    def _tensor(self, array: Bytes | Float) -> Tensor:
+        """Return a float tensor on the network's device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, torch.float32)
+
+    @torch.no_grad()
+    def _see(self, frame: Frame) -> _Seen:
+        """Crop and encode a source frame as a face reference."""
+        t = frame.index
+        if not self._analysis.valid[t]:
+            return _Seen(frame, None, None, None)
+        crop = crop_of(self._analysis, t)
+        picture = cut_out(frame.rgb, crop)
+        points = self._source_points(t, crop)
+        mask = self._draw.reference_mask(points)
+        return _Seen(frame, crop, picture, self._encode("face", picture, points, mask))
+
+    def render(
+        self, frames: Iterable[Frame], mouths: Iterable[MouthTrack]
+    ) -> Iterator[DubbedFrame]:
+        """Yield the dubbed frames, one for each source frame given, in their order.
+
+        The face references of frame i are its neighbours in the source (Algorithm 1, inference), so
+        frames are held back until their neighbours have been seen; at most N_f are held.
+        """
+        ahead = self._face_references // 2
+        waiting: deque[tuple[_Seen, MouthTrack]] = deque()
+        seen: dict[int, _Seen] = {}
+        for frame, mouth in zip(frames, mouths, strict=True):
+            known = seen.get(frame.index)
+            item = _Seen(frame, known.crop, known.picture, known.face) if known else self._see(frame)
+            seen[frame.index] = item
+            waiting.append((item, mouth))
+            if len(waiting) > ahead:
+                yield self._finish(*waiting.popleft(), seen)
+            for old in [t for t in seen if abs(t - frame.index) > 2 * ahead + 1]:
+                del seen[old]
+        while waiting:
+            yield self._finish(*waiting.popleft(), seen)
+
+    def _neighbours(self, t: int, seen: dict[int, _Seen]) -> References:
+        """Return the face references of frame t: its neighbours in the same shot, itself included."""
+        window = face_window(t, len(self._analysis), face=self._face_references)
+        shot = self._analysis.shot[t]
+        parts = [
+            reference.face
+            for s in window
+            if (reference := seen.get(int(s))) is not None
+            and reference.face is not None
+            and self._analysis.shot[s] == shot
+        ]
+        return join(parts)
+
+    @torch.no_grad()
+    def _finish(self, item: _Seen, mouth: MouthTrack, seen: dict[int, _Seen]) -> DubbedFrame:
+        """Render one frame and lay it over the source."""
+        t, rgb = item.frame.index, item.frame.rgb
+        amount = float(self._amount[t])
+        if item.crop is None or item.picture is None or self._bank is None or amount <= 0:
+            return DubbedFrame(rgb, dubbed=False, mask=None)
+        source = self._draw.source_mesh(self._analysis, t)
+        target = self._draw.target_mesh(
+            source, self._analysis.beta[t], mouth.displacement, amount
+        )
+        here = self._draw.in_crop(source, self._analysis, t, item.crop)
+        there = self._draw.in_crop(target, self._analysis, t, item.crop)
+        mask = self._draw.face_mask(here) | self._draw.face_mask(there)
+        lips = self._draw.lip_mask(here) | self._draw.lip_mask(there)
+        rendered = self._network(
+            self._tensor(self._draw.pncc(there).transpose(2, 0, 1)),
+            self._pictures(item.picture[ROWS, COLUMNS]),
+            self._tensor(mask[ROWS, COLUMNS]),
+            self._tensor(lips[ROWS, COLUMNS]),
+            self._neighbours(t, seen),
+            self._bank,
+        )
+        patch = item.picture.astype(np.float32)
+        window = rendered.image.clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255
+        patch[ROWS, COLUMNS] = window
+        mask = _inside_window(mask)
+        matched = colour_match(patch, item.picture.astype(np.float32), mask)
+        weight = feather(mask) * min(1.0, amount / SHOW_FULLY)
+        return DubbedFrame(paste_back(rgb, matched, weight, item.crop), dubbed=True, mask=mask)
+
+
+def _inside_window(mask: Bytes) -> Bytes:
+    """Return the part of a crop's mask that lies in the rendered window."""
+    inside = np.zeros_like(mask)
+    inside[ROWS, COLUMNS] = mask[ROWS, COLUMNS]
+    return inside
+
+
+def closed_mouth(analysis: Analysis, draw: WindowDrawer, usable: Facts) -> Float:
+    """Return this person's own closed mouth, [L, 3] cm: their most closed twentieth of frames.
+
+    Silence closes the mouth to a shape that the source has shown, so that there are pixels for it.
+    """
+    frames = np.flatnonzero(usable)
+    order = frames[np.argsort(analysis.lip_aperture[frames], kind="stable")]
+    most = order[: max(1, len(order) // 20)]
+    closed: Float = draw.own_displacement(analysis.beta[most]).mean(axis=0)
+    return closed

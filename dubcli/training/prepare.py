@@ -1,0 +1,129 @@
+"""Computes once per clip what training needs: landmarks, crops, speech features.
+
+Everything lands in a cache folder, one file a clip, written beside its place and renamed: a killed
+run goes on where it stopped.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dubcli.checkpoints import load_arrays, verified_file
+from dubcli.errors import InputError
+from dubcli.geometry.morphable import MorphableModel
+from dubcli.media.audio import AudioReader
+from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.reader import FrameReader
+from dubcli.networks.audio_encoder import AudioEncoder, WhisperEncoder
+from dubcli.records import Float, Frame
+from dubcli.stages.track import MESH_VERTICES, Tracker
+from dubcli.training.crops import MAX_FRAMES, analyse_landmarks, crop_clip, store_crops
+from dubcli.training.data import Clip, Landmarks, load_landmarks, store_landmarks
+from dubcli.training.speech import normalised, store_speech, versions
+
+log = logging.getLogger(__name__)
+
+WHISPER = "whisper-tiny-en-enc3"
+
+
+def each_missing(
+    clips: Sequence[Clip], folder: Path, work: Callable[[Clip], None], what: str
+) -> None:
+    """Run ``work`` for the clips that have no file in ``folder`` yet; one bad clip stops nothing."""
+    missing = [clip for clip in clips if not (folder / f"{clip.name}.npz").exists()]
+    for done, clip in enumerate(missing):
+        if done % 20 == 0:
+            log.info("%s: %d of %d clips", what, done, len(missing))
+        try:
+            work(clip)
+        except (InputError, ValueError) as error:
+            log.warning("%s: %s left out: %s", what, clip.path.name, error)
+
+
+def track_clips(clips: Sequence[Clip], cache: Path, models: Path) -> None:
+    """Track every clip that is not in the cache."""
+    with Tracker(verified_file(models, "face-landmarker")) as tracker:
+        each_missing(
+            clips,
+            cache / "landmarks",
+            lambda clip: store_landmarks(cache, clip, landmarks_of(clip.path, tracker)),
+            "tracking",
+        )
+
+
+def landmarks_of(video: Path, tracker: Tracker) -> Landmarks:
+    """Return a video's landmarks; rows without a face are NaN."""
+    info = probe_video(video)
+    rows: list[Float] = []
+    with FrameReader(info) as reader:
+        for frame in reader:
+            found = tracker.landmarks_px(frame.rgb)
+            rows.append(np.full((MESH_VERTICES, 3), np.nan, np.float32) if found is None else found)
+    times = (np.arange(len(rows)) / float(info.frame_rate)).astype(np.float32)
+    return Landmarks(np.stack(rows), times, (info.height, info.width))
+
+
+def crop_clips(clips: Iterable[Clip], cache: Path, model: MorphableModel) -> None:
+    """Fit and crop the clips that are not in the cache."""
+
+    def work(clip: Clip) -> None:
+        """Crop one clip."""
+        found = load_landmarks(cache, clip)
+        if found is None:
+            raise ValueError("too few frames show a face")
+        count = min(len(found.time_s), MAX_FRAMES)
+        short = Landmarks(found.landmarks_px[:count], found.time_s[:count], found.size_px)
+        with FrameReader(probe_video(clip.path)) as reader:
+            frames: Iterable[Frame] = reader
+            store_crops(cache / "crops", clip.name, crop_clip(iter(frames), short, model))
+
+    each_missing(list(clips), cache / "crops", work, "cropping")
+
+
+def encode_clips(
+    clips: Iterable[Clip], cache: Path, model: MorphableModel, encoder: AudioEncoder
+) -> None:
+    """Fit the clips and encode their sound, several versions each (``training.speech``)."""
+
+    def work(clip: Clip) -> None:
+        """Encode one clip."""
+        found = load_landmarks(cache, clip)
+        if found is None:
+            raise ValueError("too few frames show a face")
+        seed = int(clip.name[:8], 16) if _is_hex(clip.name[:8]) else len(clip.name)
+        made = versions(
+            encoder,
+            normalised(waveform_of(clip.path)),
+            analyse_landmarks(found, model),
+            found.time_s,
+            clip.sync_lag_s,
+            np.random.default_rng(seed),
+            augment=clip.split == "train",
+        )
+        if not made:
+            raise ValueError("too short")
+        store_speech(cache / "speech", clip.name, made)
+
+    each_missing(list(clips), cache / "speech", work, "encoding")
+
+
+def waveform_of(path: Path) -> Float:
+    """Return a clip's sound, mono, 16 kHz, [N]; for training clips, which are short."""
+    with AudioReader(probe_audio(path)) as reader:
+        return np.concatenate([window.samples for window in reader])
+
+
+def whisper(models: Path) -> WhisperEncoder:
+    """Return the default speech encoder."""
+    encoder = WhisperEncoder()
+    weights = load_arrays(models, WHISPER)
+    encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    return encoder.eval().requires_grad_(False)
+
+
+def _is_hex(text: str) -> bool:
+    """Return whether a text is a hexadecimal number."""
+    return bool(text) and all(c in "0123456789abcdef" for c in text)

@@ -1,0 +1,271 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from dubcli.geometry.camera import project
+from dubcli.geometry.crop import (
+    CROP_ANCHOR,
+    CROP_PX_PER_CM,
+    CROP_SIZE,
+    FEATHER,
+    LIP_DILATION,
+    MAX_COLOUR_SHIFT,
+    colour_match,
+    crop_for_head,
+    cut_out,
+    dilate,
+    face_mask,
+    feather,
+    hull_mask,
+    lip_mask,
+    paste_back,
+    transform,
+)
+from dubcli.geometry.morphable import OUTER_LIP_RING
+from dubcli.records import Bytes, Crop, Float
+
+HALF_A_PIXEL = 0.5
+SMOOTH_LEVELS = 3.0  # grey levels lost by two resamplings of a smooth picture, at most
+HEADS = {
+    "coarse": ([0.1, -0.2, 0.15], [150.0, 110.0], 9.0),
+    "same size": ([0.0, 0.0, 0.0], [180.0, 120.0], CROP_PX_PER_CM),
+    "fine": ([-0.1, 0.3, -0.2], [350.0, 300.0], 22.0),
+    "averaged": ([0.05, 0.1, 0.1], [700.0, 560.0], 45.0),
+}
+
+
+def head(name: str) -> tuple[Crop, tuple[int, int]]:
+    rotation, translation, scale = HEADS[name]
+    size = int(2 * translation[1] + 30 * scale / 12.8), int(2 * translation[0])
+    return crop_for_head(np.array(rotation), np.array(translation), scale), size
+
+
+def smooth_picture(height: int, width: int) -> Bytes:
+    rows, columns = np.mgrid[:height, :width]
+    waves = [np.sin(rows / height * 5 + k) * np.cos(columns / width * (4 + k)) for k in range(3)]
+    return np.rint(127 + 100 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def inner_weight() -> Float:
+    weight = np.zeros((CROP_SIZE, CROP_SIZE), np.float32)
+    weight[60:200, 50:190] = 1
+    return cv2.GaussianBlur(weight, (21, 21), 5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_head_of_any_size_and_roll_has_its_anchor_in_the_middle_and_the_crops_scale(
+    name: str,
+) -> None:
+    rotation, translation, scale = HEADS[name]
+    crop, _ = head(name)
+    down = [0.0, -1.0, 0.0]
+    mesh = torch.tensor([CROP_ANCHOR, [a + b for a, b in zip(CROP_ANCHOR, down, strict=True)]])
+    points = project(mesh, torch.tensor(rotation), torch.tensor(translation), torch.tensor(scale))
+
+    anchor, below = transform(crop, points.numpy())
+
+    np.testing.assert_allclose(anchor[:2], CROP_SIZE / 2, atol=1e-2)
+    assert below[0] == pytest.approx(anchor[0], abs=1e-2)  # the head's downward axis points down
+    assert below[1] > anchor[1]
+    linear = crop.matrix[:, :2].astype(np.float64)
+    np.testing.assert_allclose(
+        linear @ linear.T, np.eye(2) * (CROP_PX_PER_CM / scale) ** 2, atol=1e-5
+    )
+    assert np.linalg.det(linear) > 0
+
+
+def test_depth_takes_the_crops_scale_and_the_points_given_stay_as_they_were() -> None:
+    crop, _ = head("fine")
+    points = np.array([[1, 2, 3], [4, 5, -6]], dtype=np.float32)
+    before = points.copy()
+    moved = transform(crop, points)
+    np.testing.assert_allclose(moved[:, 2], before[:, 2] * CROP_PX_PER_CM / 22, rtol=1e-4)
+    np.testing.assert_array_equal(points, before)
+    np.testing.assert_array_equal(transform(crop, points[:, :2]), moved[:, :2])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_dot_in_the_frame_lands_at_its_transformed_place(name: str) -> None:
+    crop, (height, width) = head(name)
+    fineness = 1 / math.sqrt(np.linalg.det(crop.matrix[:, :2]))
+    inverse = cv2.invertAffineTransform(crop.matrix)
+    for wanted in ([70.0, 90.0], [128.0, 128.0], [190.0, 160.0]):
+        place = inverse[:, :2] @ wanted + inverse[:, 2]
+        rows, columns = np.mgrid[:height, :width] + 0.5  # centres are at halves
+        radius = 2.5 * max(fineness, 1)
+        distance = np.hypot(columns - place[0], rows - place[1])
+        dot = np.exp(-((distance / radius) ** 2)) * 250
+        picture = np.repeat(dot[:, :, None], 3, 2).astype(np.uint8)
+
+        cut = cut_out(picture, crop)[:, :, 0].astype(np.float64)
+
+        rows, columns = np.mgrid[:CROP_SIZE, :CROP_SIZE] + 0.5
+        found = np.array([(columns * cut).sum(), (rows * cut).sum()]) / cut.sum()
+        expected = transform(crop, place[None].astype(np.float32))[0]
+        assert np.linalg.norm(found - expected) < HALF_A_PIXEL / 5  # no bias, whatever the size
+        assert cut.max() > 150
+
+
+@pytest.mark.parametrize("name", ["coarse", "same size", "fine"])
+def test_cutting_out_and_pasting_back_gives_the_frame(name: str) -> None:
+    crop, (height, width) = head(name)
+    picture = smooth_picture(height, width)
+    weight = inner_weight()
+
+    back = paste_back(picture, cut_out(picture, crop).astype(np.float32), weight, crop)
+
+    assert back.dtype == np.uint8
+    assert np.abs(back.astype(int) - picture).max() <= SMOOTH_LEVELS
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_pixels_that_the_weight_does_not_reach_are_the_sources_bit_for_bit(name: str) -> None:
+    crop, (height, width) = head(name)
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    before = picture.copy()
+    mask = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    mask[100:180, 80:170] = 1
+    patch = np.full((CROP_SIZE, CROP_SIZE, 3), 255, np.float32)
+
+    pasted = paste_back(picture, patch, feather(mask), crop)
+
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    places = np.stack([columns.ravel(), rows.ravel()], 1).astype(np.float32)
+    x, y = transform(crop, places).T.reshape(2, height, width)
+    outside = (x < 79) | (x > 171) | (y < 99) | (y > 181)
+    np.testing.assert_array_equal(pasted[outside], before[outside])
+    middle = (np.abs(x - 125) < 20) & (np.abs(y - 140) < 20)
+    assert (pasted[middle] == 255).all()
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_no_weight_changes_nothing() -> None:
+    crop, (height, width) = head("coarse")
+    picture = smooth_picture(height, width)
+    patch = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.float32)
+    weight = np.zeros((CROP_SIZE, CROP_SIZE), np.float32)
+    np.testing.assert_array_equal(paste_back(picture, patch, weight, crop), picture)
+
+
+@pytest.mark.parametrize("place", [(-500.0, 60.0), (60.0, -500.0), (900.0, 60.0), (60.0, 900.0)])
+def test_a_face_outside_the_frame_changes_nothing(place: tuple[float, float]) -> None:
+    crop = crop_for_head(np.zeros(3), np.array(place), 12.0)
+    picture = smooth_picture(90, 121)
+    patch = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.float32)
+    np.testing.assert_array_equal(paste_back(picture, patch, inner_weight(), crop), picture)
+
+
+@pytest.mark.parametrize("place", [(5.0, 40.0), (118.0, 40.0), (60.0, 0.0), (60.0, 88.0)])
+def test_a_face_half_outside_an_odd_sized_frame_is_pasted_where_it_belongs(
+    place: tuple[float, float],
+) -> None:
+    crop = crop_for_head(np.array([0.0, 0.0, 0.2]), np.array(place), 9.0)
+    picture = smooth_picture(91, 121)
+    back = paste_back(picture, cut_out(picture, crop).astype(np.float32), inner_weight(), crop)
+    assert np.abs(back.astype(int) - picture).max() <= SMOOTH_LEVELS
+
+
+def test_outside_the_frame_the_crop_repeats_its_edge() -> None:
+    picture = np.full((60, 60, 3), 200, np.uint8)
+    crop = crop_for_head(np.zeros(3), np.array([0.0, 0.0]), 8.0)
+    assert (cut_out(picture, crop) == 200).all()
+
+
+def test_values_beyond_grey_levels_are_limited_when_pasted() -> None:
+    crop, (height, width) = head("same size")
+    picture = smooth_picture(height, width)
+    patch = np.full((CROP_SIZE, CROP_SIZE, 3), 400, np.float32)
+    patch[:, :128] = -90
+    pasted = paste_back(picture, patch, np.clip(inner_weight() * 2, 0, 1), crop)
+    assert pasted.max() == 255
+    assert pasted.min() == 0
+
+
+def test_hull_mask_holds_its_points_and_a_margin_of_the_dilation() -> None:
+    points = np.array([[100, 90], [150, 95], [130, 160.0]], dtype=np.float32)
+    plain, wide = hull_mask(points, 0), hull_mask(points, 9)
+    assert set(np.unique(wide)) == {0, 1}
+    assert plain[115, 127] == 1
+    assert plain[155, 105] == 0
+    # The disc is digital: its own rounding is below a pixel and a half.
+    distance = distance_transform_edt(plain == 0)
+    assert (wide[distance <= 7.5] == 1).all()
+    assert (wide[distance > 9.5] == 0).all()
+
+
+def test_dilation_is_the_union_of_discs() -> None:
+    mask = np.zeros((40, 50), np.uint8)
+    mask[20, 20] = mask[12, 33] = 1
+    wide = dilate(mask, 6)
+    rows, columns = np.mgrid[:40, :50]
+    near = np.minimum(np.hypot(rows - 20, columns - 20), np.hypot(rows - 12, columns - 33))
+    assert (wide[near <= 5] == 1).all()
+    assert (wide[near > 6.5] == 0).all()
+
+
+def test_masks_are_the_hulls_of_their_vertices() -> None:
+    points = np.random.default_rng(1).uniform(80, 170, (468, 3)).astype(np.float32)
+    lower = np.array([3, 50, 99, 200])
+    np.testing.assert_array_equal(face_mask(points, lower, 4), hull_mask(points[lower], 4))
+    np.testing.assert_array_equal(
+        lip_mask(points), hull_mask(points[list(OUTER_LIP_RING)], LIP_DILATION)
+    )
+
+
+def test_feather_is_zero_on_the_masks_edge_and_one_well_inside() -> None:
+    mask = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    cv2.ellipse(mask, (120, 140), (70, 50), 20, 0, 360, 1, -1)
+    weight = feather(mask)
+    assert weight.dtype == np.float32
+    edge = (mask > 0) & (cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) == 0)
+    assert edge.any()
+    assert not weight[edge].any()
+    assert not weight[mask == 0].any()
+    depth = distance_transform_edt(mask)
+    assert (weight[depth > 2 * FEATHER + 2] == 1).all()
+    assert (weight[depth > 2] > 0).all()
+    assert np.abs(np.diff(weight, axis=0)).max() < 0.15  # no visible step
+
+
+def test_feather_is_zero_along_the_crops_edge_too() -> None:
+    weight = feather(np.ones((64, 64), np.uint8))
+    border = np.concatenate([weight[0], weight[-1], weight[:, 0], weight[:, -1]])
+    assert not border.any()
+    assert weight[32, 32] == 1
+
+
+def test_feather_of_nothing_is_nothing() -> None:
+    assert not feather(np.zeros((32, 32), np.uint8)).any()
+
+
+def ring_and_patch(shift: Float) -> tuple[Float, Float, Bytes]:
+    rng = np.random.default_rng(2)
+    source = rng.uniform(60, 190, (CROP_SIZE, CROP_SIZE, 3)).astype(np.float32)
+    mask = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    mask[80:200, 60:180] = 1
+    patch = source - np.asarray(shift, np.float32)
+    patch[110:170, 90:150] = 0  # another mouth: what lies inside must not count
+    return patch, source, mask
+
+
+def test_known_colour_shift_is_recovered_from_the_ring_alone() -> None:
+    shift = np.array([5.0, -7.0, 2.5], np.float32)
+    patch, source, mask = ring_and_patch(shift)
+    matched = colour_match(patch, source, mask)
+    np.testing.assert_allclose(matched - patch, np.broadcast_to(shift, patch.shape), atol=1e-3)
+    assert matched.dtype == np.float32
+
+
+def test_colour_shift_is_limited() -> None:
+    patch, source, mask = ring_and_patch(np.array([40.0, -40.0, 0.0], np.float32))
+    moved = (colour_match(patch, source, mask) - patch)[0, 0]
+    np.testing.assert_allclose(moved, [MAX_COLOUR_SHIFT, -MAX_COLOUR_SHIFT, 0], atol=1e-3)
+
+
+def test_empty_mask_leaves_the_patch_alone() -> None:
+    patch, source, mask = ring_and_patch(np.array([5.0, 5.0, 5.0], np.float32))
+    np.testing.assert_array_equal(colour_match(patch, source, mask * 0), patch)
