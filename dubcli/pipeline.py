@@ -7,7 +7,8 @@ picks the lip references out of the video. Pass 2 makes pixels: frames -> dubbed
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 
 from dubcli.checkpoints import load_arrays, load_network, models_root, verified_file
 from dubcli.config import DEFAULTS, DubOptions
-from dubcli.errors import InputError
+from dubcli.errors import CheckpointError, InputError
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import WindowDrawer
 from dubcli.media.audio import AudioReader
@@ -113,7 +114,11 @@ def device_for(name: str) -> torch.device:
     Raises:
         InputError: If torch cannot use it.
     """
-    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if found[d]))
     if not found.get(name, False):
@@ -136,7 +141,11 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
         torch.set_num_threads(options.threads)
     root, device = models_root(options.models), device_for(options.device)
     lip_sync, renderer = load_network(root, GEOMETRY), load_network(root, RENDERER)
-    assert isinstance(lip_sync, LipSyncNet) and isinstance(renderer, DualAttentionRenderer)
+    if not (isinstance(lip_sync, LipSyncNet) and isinstance(renderer, DualAttentionRenderer)):
+        raise CheckpointError(
+            f"{root}: {GEOMETRY} holds a {type(lip_sync).__name__} and {RENDERER} a "
+            f"{type(renderer).__name__}; restore the manifest or reinstall dubcli"
+        )
     trained_on = lip_sync.hyper.audio_encoder
     if options.audio_encoder != trained_on:
         raise InputError(
@@ -153,7 +162,7 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
     )
 
 
-def morphable_from(arrays: dict[str, np.ndarray]) -> MorphableModel:  # type: ignore[type-arg]
+def morphable_from(arrays: dict[str, np.ndarray]) -> MorphableModel:
     """Return the basis held in a checkpoint's arrays."""
     return MorphableModel(
         mean=torch.from_numpy(arrays["mean"]).float(),
@@ -202,8 +211,12 @@ def analyze(
 def _analyze(info: VideoInfo, models: Models, clock: _Clock, warnings: list[str]) -> Analysis:
     """Pass 1: frames to numbers."""
     started, decoded = time.perf_counter(), 0.0
-    with FrameReader(info) as reader, Tracker(models.tracker) as tracker:
-        faces = clock.watch("track", track(prefetch(reader), tracker), info.frame_count)
+    with (
+        FrameReader(info) as reader,
+        Tracker(models.tracker) as tracker,
+        closing(_ahead(reader)) as frames,
+    ):
+        faces = clock.watch("track", track(frames, tracker), info.frame_count)
         analysis = fit(faces, models.morphable)
         if reader.warning:
             warnings.append(reader.warning)
@@ -257,7 +270,7 @@ def dub(
     analysis = _analyze(info, models, clock, warnings)
     length = math.ceil(speech.duration_s * info.frame_rate)
     warnings += _length_warnings(info, speech, len(analysis), length)
-    amount = effect_amount(analysis, float(info.frame_rate))
+    amount = _effect_amount(info, analysis)
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
     motion = _speak(speech, models, analysis, draw)
@@ -273,13 +286,14 @@ def dub(
         face_references=options.face_references,
     )
     bank = lip_bank(analysis.lip_aperture, amount > 0, lip=options.lip_references)
-    with FrameReader(info, 0, int(bank.max()) + 1) as reader:
-        face.load_lip_bank(clock.watch("references", prefetch(reader), int(bank.max()) + 1), bank)
+    last = int(bank.max()) + 1
+    with FrameReader(info, 0, last) as reader, closing(_ahead(reader)) as frames:
+        face.load_lip_bank(clock.watch("references", frames, last), bank)
     dubbed = 0
-    with FrameWriter(
-        output, info, speech=speech, frame_count=length, options=options
-    ) as writer:
-        frames = prefetch(bounced_frames(info, len(analysis), length))
+    with (
+        FrameWriter(output, info, speech=speech, frame_count=length, options=options) as writer,
+        closing(_ahead(bounced_frames(info, len(analysis), length))) as frames,
+    ):
         for done in clock.watch("render", face.render(frames, mouths), length):
             started = time.perf_counter()
             writer.write(done.rgb)
@@ -290,9 +304,23 @@ def dub(
     return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings))
 
 
-def _length_warnings(
-    info: VideoInfo, speech: AudioInfo, source: int, length: int
-) -> Iterator[str]:
+def _ahead(frames: Iterable[Frame]) -> Generator[Frame, None, None]:
+    """Yield frames that a thread reads ahead; closing it ends the thread, then and there."""
+    yield from prefetch(frames)
+
+
+def _effect_amount(info: VideoInfo, analysis: Analysis) -> Float:
+    """Return how much of the effect each frame may show; refuse if it is nowhere any."""
+    amount = effect_amount(analysis, float(info.frame_rate))
+    if not amount.any():
+        raise InputError(
+            f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "
+            "give a video in which the speaker's face is seen from the front"
+        )
+    return amount
+
+
+def _length_warnings(info: VideoInfo, speech: AudioInfo, source: int, length: int) -> Iterator[str]:
     """Say what happens where video and speech differ in length, and what else changes."""
     video_s, speech_s = float(Fraction(source) / info.frame_rate), float(speech.duration_s)
     if length > source:
@@ -321,9 +349,7 @@ def _coverage_warnings(dubbed: int, length: int) -> Iterator[str]:
         )
 
 
-def _speak(
-    speech: AudioInfo, models: Models, analysis: Analysis, draw: WindowDrawer
-) -> LipMotion:
+def _speak(speech: AudioInfo, models: Models, analysis: Analysis, draw: WindowDrawer) -> LipMotion:
     """Speech and the speaker's own style to motion at 25 Hz."""
     levels = SpeechLevels()
     with AudioReader(speech) as reader:

@@ -22,9 +22,9 @@ CROP_SIZE = 256
 CROP_PX_PER_CM = 12.8  # 20 cm across the crop: from the brow to a wide open chin
 CROP_ANCHOR = (0.0, -2.8, 4.0)  # cm, head space: just below the nose, falls on the crop's middle
 
-FACE_DILATION = 9  # pixels of the crop
+FACE_DILATION = 5  # pixels of the crop beyond the hull of the lower face
 LIP_DILATION = 11
-FEATHER = 6.0  # pixels, standard deviation of the blend's edge
+FEATHER = 2.0  # pixels: the ramp is twice as wide and ends before the jaw line
 RING_WIDTH = 7  # pixels inside the mask's edge, where patch and frame should agree
 MAX_COLOUR_SHIFT = 12.0  # grey levels; more is a wrong patch, not a wrong colour
 SUPERSAMPLE = 2.0  # frames more than this much finer than the crop are averaged first

@@ -6,7 +6,7 @@ S crop size (256).
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -169,7 +169,7 @@ class FaceRenderer:
         seen: dict[int, _Seen] = {}
         for frame, mouth in zip(frames, mouths, strict=True):
             known = seen.get(frame.index)
-            item = _Seen(frame, known.crop, known.picture, known.face) if known else self._see(frame)
+            item = replace(known, frame=frame) if known else self._see(frame)
             seen[frame.index] = item
             waiting.append((item, mouth))
             if len(waiting) > ahead:
@@ -180,7 +180,7 @@ class FaceRenderer:
             yield self._finish(*waiting.popleft(), seen)
 
     def _neighbours(self, t: int, seen: dict[int, _Seen]) -> References:
-        """Return the face references of frame t: its neighbours in the same shot, itself included."""
+        """Return the face references of frame t: its neighbours in its shot, itself included."""
         window = face_window(t, len(self._analysis), face=self._face_references)
         shot = self._analysis.shot[t]
         parts = [
@@ -200,9 +200,7 @@ class FaceRenderer:
         if item.crop is None or item.picture is None or self._bank is None or amount <= 0:
             return DubbedFrame(rgb, dubbed=False, mask=None)
         source = self._draw.source_mesh(self._analysis, t)
-        target = self._draw.target_mesh(
-            source, self._analysis.beta[t], mouth.displacement, amount
-        )
+        target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
         here = self._draw.in_crop(source, self._analysis, t, item.crop)
         there = self._draw.in_crop(target, self._analysis, t, item.crop)
         mask = self._draw.face_mask(here) | self._draw.face_mask(there)

@@ -32,7 +32,7 @@ WHISPER = "whisper-tiny-en-enc3"
 def each_missing(
     clips: Sequence[Clip], folder: Path, work: Callable[[Clip], None], what: str
 ) -> None:
-    """Run ``work`` for the clips that have no file in ``folder`` yet; one bad clip stops nothing."""
+    """Run ``work`` for the clips without a file in ``folder``; one bad clip stops nothing."""
     missing = [clip for clip in clips if not (folder / f"{clip.name}.npz").exists()]
     for done, clip in enumerate(missing):
         if done % 20 == 0:

@@ -15,6 +15,7 @@ from dubcli.networks.renderer import DualAttentionRenderer, Rendered, join
 from dubcli.records import Bytes
 from dubcli.training.crops import CroppedClip
 from dubcli.training.losses import multiscale_l1
+from dubcli.training.perceptual import VggFeatures, mouth_of, perceptual_loss
 from dubcli.training.renderer_data import (
     Sample,
     SampleMaker,
@@ -33,7 +34,7 @@ class RendererTraining:
     warm_up: int = 50
     lip_weight: float = 3.0  # of the lips beside the rest of the mask
     warp_weight: float = 0.3  # of the loss on the plain warp
-    perceptual_weight: float = 0.0
+    perceptual_weight: float = 0.2  # of the perceptual loss on the mouth, where weights are given
     gradient_norm: float = 1.0
     brightness: float = 0.15  # largest change of exposure, all pictures of a sample alike
 
@@ -63,14 +64,22 @@ def render_sample(network: DualAttentionRenderer, sample: Sample) -> Rendered:
 
 
 def sample_losses(
-    rendered: Rendered, sample: Sample, training: RendererTraining
+    rendered: Rendered,
+    sample: Sample,
+    training: RendererTraining,
+    vgg: VggFeatures | None = None,
 ) -> dict[str, Tensor]:
-    """Return the named losses of one rendered sample."""
+    """Return the named losses of one rendered sample; the perceptual one only with ``vgg``."""
     weight = (sample.face_mask + training.lip_weight * sample.lip_mask)[None]
-    return {
+    losses = {
         "image": multiscale_l1(rendered.image, sample.picture, weight),
         "warp": training.warp_weight * multiscale_l1(rendered.warp, sample.picture, weight),
     }
+    if vgg is not None:
+        made = mouth_of(rendered.image, sample.lip_mask)
+        true = mouth_of(sample.picture, sample.lip_mask)
+        losses["perceptual"] = training.perceptual_weight * perceptual_loss(vgg, made, true)
+    return losses
 
 
 def training_samples(

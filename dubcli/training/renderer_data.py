@@ -17,6 +17,7 @@ from dubcli.training.crops import CroppedClip
 
 SELF_GAP = 2  # frames around the target that never serve as its references
 FAR_S = 1.0  # seconds that validation references keep away
+SELF_SHARE = 0.35  # of training samples whose target is among its own face references
 FAR_SHARE = 0.5  # of training samples whose face references come from far away
 
 
@@ -129,8 +130,10 @@ def draw_training_indices(
     """Return (target, widening frame, face references, lip references) of a training sample.
 
     Half of the samples follow Algorithm 1's training window, the others take their face references
-    from anywhere, which is what judging with distant references asks for. Frames within
-    ``SELF_GAP`` of the target never serve: a network that may see its target learns to copy.
+    from anywhere, which is what judging with distant references asks for. The lip references are
+    never nearer than ``SELF_GAP``: a network that may see its target's mouth learns to copy it. The
+    target itself is among the face references in a share of the samples, as it is in use: there the
+    frame's own skin is to be carried over as it is.
     """
     length = len(clip)
     index = int(generator.integers(length))
@@ -144,7 +147,10 @@ def draw_training_indices(
         near = np.abs(chosen - index) < SELF_GAP
         return np.where(near, generator.choice(far, len(chosen)), chosen)
 
-    return index, int(generator.integers(length)), keep_away(window), keep_away(bank)
+    window = keep_away(window)
+    if generator.random() < SELF_SHARE:
+        window[generator.integers(face)] = index
+    return index, int(generator.integers(length)), window, keep_away(bank)
 
 
 def distant_references(

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import cv2
@@ -111,10 +111,9 @@ def train_geometry(
         style = geometry.styles_of(network, styles)
         return problem.loss(network(audio, style).displacement, motion)
 
-    def judge(candidate: nn.Module) -> tuple[float, dict[str, float]]:
-        """Score: correlation, less what the deviation lacks."""
-        assert isinstance(candidate, LipSyncNet)
-        figures = geometry.judge(candidate, problem, judged)
+    def judge(_: nn.Module) -> tuple[float, dict[str, float]]:
+        """Score ``network``, which holds the mean weights: correlation, less lacking deviation."""
+        figures = geometry.judge(network, problem, judged)
         return figures["correlation"] - abs(1 - figures["deviation"]) / 2, figures
 
     options = LoopOptions(
@@ -164,10 +163,9 @@ def train_renderer(
         sample = next(renderer.training_samples(training, maker, settings, generator))
         return renderer.sample_losses(renderer.render_sample(network, sample), sample, settings)
 
-    def judge(candidate: nn.Module) -> tuple[float, dict[str, float]]:
-        """Score: lower-face PSNR; also leaves a sheet to look at."""
-        assert isinstance(candidate, DualAttentionRenderer)
-        figures, pictures = renderer.judge(candidate, judged, maker, frames_a_clip=2)
+    def judge(_: nn.Module) -> tuple[float, dict[str, float]]:
+        """Score ``network``, which holds the mean weights: lower-face PSNR; also leave a sheet."""
+        figures, pictures = renderer.judge(network, judged, maker, frames_a_clip=2)
         _write_sheet(folder / "sheet.png", pictures[::SHEET_STEP])
         return figures.psnr, dataclasses.asdict(figures)
 
@@ -178,14 +176,21 @@ def train_renderer(
 def load_basis(models: Path) -> MorphableModel:
     """Return the basis in a models folder."""
     arrays = load_arrays(models, "basis")
+
+    def tensor(name: str) -> Tensor:
+        """Return an array as a float tensor."""
+        return torch.from_numpy(arrays[name]).float()
+
     return MorphableModel(
-        *(torch.from_numpy(arrays[name]).float() for name in ("mean", "identity", "expression")),
-        arrays["triangles"].astype(np.int64),
-        torch.from_numpy(arrays["alignment_weight"]).float(),
+        mean=tensor("mean"),
+        identity=tensor("identity"),
+        expression=tensor("expression"),
+        triangles=arrays["triangles"].astype(np.int64),
+        alignment_weight=tensor("alignment_weight"),
     )
 
 
-def _split(clips: list[Clip], stored: dict[str, object] | dict[str, CroppedClip], split: str) -> list[Clip]:  # type: ignore[type-arg]
+def _split(clips: list[Clip], stored: Container[str], split: str) -> list[Clip]:
     """Return the clips of a split that could be prepared."""
     return [c for c in clips if c.split == split and c.name in stored]
 

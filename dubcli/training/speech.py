@@ -6,7 +6,6 @@ Each clip is encoded several times: as it is, with noise and a tilted spectrum, 
 with stretches of digital silence, under which the mouth is to be closed.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +151,7 @@ def store_speech(folder: Path, name: str, made: Sequence[SpokenClip]) -> None:
         arrays[f"closed{k}"] = version.closed
     partial = folder / f".{name}.npz"
     np.savez(partial, **arrays)  # type: ignore[arg-type]
-    os.replace(partial, folder / f"{name}.npz")
+    partial.replace(folder / f"{name}.npz")
 
 
 def mirror_permutation(mean: Float) -> Integers:

@@ -51,7 +51,7 @@ def test_colour_of_each_pixel_names_the_place_on_the_face_that_is_seen_there(
     mean = small_model.mean.numpy()
     drawn = PnccRenderer(mean, small_model.triangles).render(seen_from_the_front(mean), SIZE, SIZE)
 
-    # Undo the normalisation: on the mean face, the colour is the point, which projects to its pixel.
+    # Undo the normalisation: on the mean face the colour is the point, and projects to its pixel.
     place = drawn * np.ptp(mean, axis=0) + mean.min(0)
     back = seen_from_the_front(place.reshape(-1, 3)).reshape(SIZE, SIZE, 3)
     rows, columns = np.nonzero(drawn.max(-1) > 0)

@@ -135,9 +135,7 @@ def test_decoder_starts_as_the_expression_basis() -> None:
     network.start_from_basis(basis, template)
     coefficients = torch.randn(2, 7, 3)
     expected = torch.einsum("btk,klc->btlc", coefficients, basis)
-    torch.testing.assert_close(
-        network.decode(coefficients), expected, rtol=0, atol=FLOAT_TOLERANCE
-    )
+    torch.testing.assert_close(network.decode(coefficients), expected, rtol=0, atol=FLOAT_TOLERANCE)
     torch.testing.assert_close(network.decode(torch.eye(3)), basis)
     assert float(network.template.abs().max()) == pytest.approx(1)
     torch.testing.assert_close(

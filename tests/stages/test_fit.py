@@ -158,7 +158,9 @@ def test_blocks_join_without_a_jump(
     def meshes(analysis) -> Tensor:
         beta = torch.from_numpy(analysis.beta)
         mesh = torch.einsum("te,evc->tvc", beta, small_model.expression)
-        return mesh + torch.einsum("ti,ivc->tvc", torch.from_numpy(analysis.alpha), small_model.identity)
+        return mesh + torch.einsum(
+            "ti,ivc->tvc", torch.from_numpy(analysis.alpha), small_model.identity
+        )
 
     apart = (meshes(blocks) - meshes(whole)).norm(dim=-1).mean(-1)
     assert float(apart.max()) < BLOCK_TOLERANCE_CM

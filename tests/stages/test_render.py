@@ -1,0 +1,446 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dubcli.geometry.morphable import MorphableModel
+from dubcli.geometry.window import WindowDrawer
+from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
+from dubcli.records import Analysis, Bytes, Float, Frame, MouthTrack
+from dubcli.stages.render import (
+    FADE_S,
+    SHOW_FULLY,
+    YAW_FULL,
+    YAW_NONE,
+    DubbedFrame,
+    FaceRenderer,
+    closed_mouth,
+    crop_of,
+    effect_amount,
+)
+
+HEIGHT, WIDTH = 399, 641  # odd, and wide enough for corners that no crop reaches
+CORNER = slice(0, 24)
+SMALL = RendererHyper(
+    channels=8,
+    geometry_channels=6,
+    decoder_channels=8,
+    half_channels=6,
+    full_channels=4,
+    key_channels=4,
+    pncc_frequencies=8,
+    position_frequencies=4,
+)
+RATE_HZ = 25.0  # at which the effect fades over FADE_S * 25 = 5 frames
+FLOAT_TOLERANCE = 1e-5  # float32 sums of ramps
+HALF_TOLERANCE = 1.01  # grey levels: two roundings of half a level each
+OPEN = np.array([0, -0.8, 0.2], np.float32)  # cm: a mouth that moves down, as one piece
+
+
+def made_analysis(valid: Sequence[int], shot: Sequence[int], turn: Sequence[float]) -> Analysis:
+    count = len(valid)
+    rotation = np.zeros((count, 3), np.float32)
+    rotation[:, 1] = turn  # about the vertical axis
+    zero = np.zeros(count, np.float32)
+    return Analysis(
+        alpha=np.zeros((count, 3), np.float32),
+        beta=np.zeros((count, 4), np.float32),
+        rotation=rotation,
+        translation_px=np.zeros((count, 2), np.float32),
+        scale_px=zero,
+        shot=np.array(shot, np.int64),
+        valid=np.array(valid, np.bool_),
+        lip_aperture=zero,
+    )
+
+
+def amounts(valid: str, shot: str = "", turn: Sequence[float] | float = 0.0) -> list[float]:
+    """Return the effect for a face where ``valid`` has an x, rounded."""
+    shots = [int(mark) for mark in shot] or [0] * len(valid)
+    turns = np.broadcast_to(np.asarray(turn, np.float32), len(valid))
+    analysis = made_analysis([mark == "x" for mark in valid], shots, turns.tolist())
+    got = effect_amount(analysis, RATE_HZ)
+    assert got.dtype == np.float32
+    assert got.shape == (len(valid),)
+    return [round(float(level), 3) for level in got]
+
+
+def test_effect_is_full_throughout_a_face_that_looks_forward() -> None:
+    assert amounts("xxxxxx") == [1.0] * 6
+    assert amounts("x") == [1.0]
+    assert amounts("") == []
+
+
+def test_effect_ramps_on_both_sides_of_a_gap_over_the_fade() -> None:
+    assert FADE_S * RATE_HZ == 5
+    ramp = [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
+    assert amounts("xxxxxx..xxxxxx") == [*ramp[::-1], 0, 0, *ramp]
+    assert amounts(".xxxxxx") == [0, *ramp]
+    assert amounts("..") == [0, 0]
+
+
+def test_effect_stays_full_beside_a_cut_even_if_the_other_shot_has_no_face() -> None:
+    assert amounts("xxxx....xxxx", "000011112222") == [1.0] * 4 + [0] * 4 + [1.0] * 4
+    assert amounts("xxx.xx", "000111") == [1, 1, 1, 0, 0.2, 0.4]
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_effect_falls_from_full_to_none_as_the_head_turns_away(sign: int) -> None:
+    middle = (YAW_FULL + YAW_NONE) / 2
+    for turn, level in (
+        (YAW_FULL - 0.01, 1.0),
+        (middle, 0.5),
+        (YAW_NONE + 0.01, 0.0),
+        (3.0, 0.0),
+    ):
+        assert amounts("xx", turn=sign * turn) == pytest.approx([level] * 2, abs=2e-3)
+
+
+def test_effect_ramps_where_a_head_turns_away_in_one_frame() -> None:
+    assert amounts("xxxx", turn=[0, 0, 0, 1.5]) == [0.6, 0.4, 0.2, 0]
+
+
+def test_effect_at_a_very_low_rate_does_not_fade() -> None:
+    analysis = made_analysis([1, 0, 1], [0, 0, 0], [0, 0, 0])
+    assert effect_amount(analysis, 2.0).tolist() == [1, 0, 1]
+
+
+def test_effect_is_the_lowest_ramp_of_all_frames_of_the_shot() -> None:
+    rng = np.random.default_rng(0)
+    count, step = 120, 1 / 5
+    valid = rng.random(count) < 0.9
+    shot = np.cumsum(rng.random(count) < 0.05)
+    turn = rng.uniform(-1.3, 1.3, count) * (rng.random(count) < 0.2)
+    got = effect_amount(made_analysis(valid.tolist(), shot.tolist(), turn.tolist()), RATE_HZ)
+    allowed = np.clip((YAW_NONE - np.abs(turn)) / (YAW_NONE - YAW_FULL), 0, 1) * valid
+    for t in range(count):
+        same = np.flatnonzero(shot == shot[t])
+        expected = min(1.0, float((allowed[same] + step * np.abs(same - t)).min()))
+        assert got[t] == pytest.approx(expected, abs=FLOAT_TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def network() -> DualAttentionRenderer:
+    torch.manual_seed(0)
+    return DualAttentionRenderer(SMALL).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def draw(small_model: MorphableModel) -> WindowDrawer:
+    return WindowDrawer(small_model)
+
+
+@pytest.fixture(scope="module")
+def analysis(known_clip) -> Analysis:
+    """Return the first eight frames of a head 280 pixels high in the middle of the picture."""
+    frames = 8
+    return Analysis(
+        alpha=known_clip.alpha.expand(frames, -1).numpy(),
+        beta=known_clip.beta[:frames].numpy(),
+        rotation=known_clip.rotation[:frames].numpy(),
+        translation_px=known_clip.translation_px[:frames].numpy(),
+        scale_px=known_clip.scale_px[:frames].numpy(),
+        shot=np.zeros(frames, np.int64),
+        valid=np.ones(frames, np.bool_),
+        lip_aperture=np.linspace(0, 1, frames, dtype=np.float32),
+    )
+
+
+def picture(index: int) -> Bytes:
+    rng = np.random.default_rng(index)
+    noise = rng.integers(0, 256, (HEIGHT // 8 + 1, WIDTH // 8 + 1, 3), np.uint8)
+    return cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+
+
+PICTURES = [picture(index) for index in range(8)]
+
+
+class Renders:
+    """Renders a made-up video; each call starts a new ``FaceRenderer``."""
+
+    def __init__(self, network: DualAttentionRenderer, draw: WindowDrawer) -> None:
+        self.network, self.draw = network, draw
+        self.taken = 0  # frames that the last call has asked for
+
+    def face(self, analysis: Analysis, amount: Float, face_references: int) -> FaceRenderer:
+        return FaceRenderer(
+            self.network,
+            self.draw.model,
+            analysis,
+            amount=amount,
+            face_references=face_references,
+        )
+
+    def stream(
+        self,
+        analysis: Analysis,
+        order: Sequence[int],
+        *,
+        amount: Float | None = None,
+        pictures: Sequence[Bytes] = PICTURES,
+        bank: Sequence[int] = (0,),
+        mouth: Float = OPEN,
+        face_references: int = 5,
+    ) -> Iterator[DubbedFrame]:
+        """Render frames in an order; the mouth is the source's own, moved by ``mouth``."""
+        amount = np.ones(len(analysis), np.float32) if amount is None else amount
+        face = self.face(analysis, amount, face_references)
+        source = [Frame(t, pictures[t]) for t in range(len(analysis))]
+        face.load_lip_bank(source, np.array(bank, np.int64))
+        self.taken = 0
+
+        def frames() -> Iterator[Frame]:
+            for t in order:
+                self.taken += 1
+                yield source[t]
+
+        own = self.draw.own_displacement(analysis.beta)
+        mouths = (MouthTrack(own[t] + mouth, t) for t in order)
+        return face.render(frames(), mouths)
+
+    def __call__(self, analysis: Analysis, order: Sequence[int], **named) -> list[DubbedFrame]:
+        return list(self.stream(analysis, order, **named))
+
+
+@pytest.fixture
+def render(network: DualAttentionRenderer, draw: WindowDrawer) -> Renders:
+    return Renders(network, draw)
+
+
+def first(analysis: Analysis, count: int) -> Analysis:
+    return Analysis(
+        **{name: getattr(analysis, name)[:count] for name in Analysis.__dataclass_fields__}
+    )
+
+
+def negative(index: int) -> list[Bytes]:
+    """Return the pictures with one of them turned into its negative."""
+    return [255 - p if t == index else p for t, p in enumerate(PICTURES)]
+
+
+def same(one: DubbedFrame, other: DubbedFrame) -> bool:
+    return bool((one.rgb == other.rgb).all())
+
+
+def test_every_frame_comes_out_once_in_order_with_another_mouth(
+    render: Renders, analysis: Analysis
+) -> None:
+    done = render(analysis, range(8))
+    assert len(done) == 8
+    for t, frame in enumerate(done):
+        assert frame.rgb.shape == PICTURES[t].shape
+        assert frame.rgb.dtype == np.uint8
+        np.testing.assert_array_equal(frame.rgb[CORNER, CORNER], PICTURES[t][CORNER, CORNER])
+        assert frame.dubbed
+        assert (frame.rgb != PICTURES[t]).any()
+
+
+def test_source_frames_are_not_written_to(render: Renders, analysis: Analysis) -> None:
+    render(analysis, range(3))
+    for t in range(3):
+        np.testing.assert_array_equal(PICTURES[t], picture(t))
+
+
+def test_only_pixels_under_the_mask_change(render: Renders, analysis: Analysis) -> None:
+    for t, frame in enumerate(render(analysis, range(3))):
+        assert frame.mask is not None
+        assert set(np.unique(frame.mask)) == {0, 1}
+        crop = crop_of(analysis, t)
+        rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+        at = np.stack([columns, rows], -1) @ crop.matrix[:, :2].T + crop.matrix[:, 2]
+        column, row = np.floor(at).astype(int).transpose(2, 0, 1)
+        inside = (column >= 0) & (column < crop.size_px) & (row >= 0) & (row < crop.size_px)
+        masked = np.zeros((HEIGHT, WIDTH), bool)
+        masked[inside] = frame.mask[row[inside], column[inside]] > 0
+        changed = (frame.rgb != PICTURES[t]).any(-1)
+        assert not (changed & ~masked).any()
+        assert changed[masked].mean() > 0.5
+
+
+def test_frames_without_a_face_pass_through_and_so_do_those_without_effect(
+    render: Renders, analysis: Analysis
+) -> None:
+    valid, amount = np.ones(8, bool), np.ones(8, np.float32)
+    valid[[2, 3]] = False
+    amount[[2, 3, 5]] = 0
+    gappy = replace(analysis, valid=valid, scale_px=analysis.scale_px * valid)
+    done = render(gappy, range(8), amount=amount)
+    assert [frame.dubbed for frame in done] == [True, True, False, False, True, False, True, True]
+    for t in (2, 3, 5):
+        np.testing.assert_array_equal(done[t].rgb, PICTURES[t])
+        assert done[t].mask is None
+
+
+def test_bounced_order_renders_a_source_frame_the_same_way_each_time(
+    render: Renders, analysis: Analysis
+) -> None:
+    four = first(analysis, 4)
+    forward = render(four, range(4))
+    order = [0, 1, 2, 3, 2, 1, 0, 1]
+    for t, frame in zip(order, render(four, order), strict=True):
+        assert same(frame, forward[t])
+
+
+def test_long_bounce_is_the_same_too_once_neighbours_were_forgotten(
+    render: Renders, analysis: Analysis
+) -> None:
+    order = [*range(8), *range(6, -1, -1), 1]
+    done = render(analysis, order, face_references=1)
+    for t, frame in zip(order, done, strict=True):
+        assert same(frame, done[t])
+
+
+@pytest.mark.parametrize("distance", [-2, -1, 1, 2])
+def test_neighbours_up_to_two_frames_away_are_face_references(
+    render: Renders, analysis: Analysis, distance: int
+) -> None:
+    plain = render(analysis, range(7))
+    other = render(analysis, range(7), pictures=negative(3 + distance))
+    assert not same(plain[3], other[3])
+
+
+def test_frames_three_away_are_no_face_references(render: Renders, analysis: Analysis) -> None:
+    plain = render(analysis, range(8), bank=[2])
+    assert same(plain[3], render(analysis, range(8), bank=[2], pictures=negative(0))[3])
+    assert same(plain[3], render(analysis, range(8), bank=[2], pictures=negative(6))[3])
+
+
+def test_one_face_reference_is_the_frame_itself(render: Renders, analysis: Analysis) -> None:
+    plain = render(analysis, range(4), face_references=1)
+    other = render(analysis, range(4), face_references=1, pictures=negative(3))
+    assert [same(a, b) for a, b in zip(plain, other, strict=True)] == [True, True, True, False]
+
+
+def test_face_references_never_come_from_another_shot(render: Renders, analysis: Analysis) -> None:
+    cut = replace(analysis, shot=np.array([0, 0, 0, 1, 1, 1, 1, 1]))
+    plain, other = (render(cut, range(8), pictures=p) for p in (PICTURES, negative(3)))
+    assert [same(a, b) for a, b in zip(plain[:3], other[:3], strict=True)] == [True] * 3
+    assert not same(plain[4], other[4])
+
+
+def test_faceless_neighbours_are_no_references(render: Renders, analysis: Analysis) -> None:
+    valid = np.ones(8, bool)
+    valid[2] = False
+    gappy = replace(analysis, valid=valid)
+    amount = valid.astype(np.float32)
+    plain, other = (
+        render(gappy, range(8), amount=amount, pictures=p) for p in (PICTURES, negative(2))
+    )
+    assert same(plain[1], other[1])
+    assert same(plain[3], other[3])
+
+
+def test_lip_references_come_from_the_bank(render: Renders, analysis: Analysis) -> None:
+    plain = render(analysis, range(3), bank=[6])
+    assert not same(plain[0], render(analysis, range(3), bank=[6], pictures=negative(6))[0])
+    assert same(plain[0], render(analysis, range(3), bank=[6], pictures=negative(5))[0])
+
+
+def test_bank_takes_the_wanted_frames_and_lets_the_others_pass(
+    render: Renders, analysis: Analysis
+) -> None:
+    face = render.face(analysis, np.ones(8, np.float32), 5)
+    frames = [Frame(t, PICTURES[t]) for t in range(5)]
+    assert face.load_lip_bank(frames, np.array([4, 1, 7])) == 2
+    assert face.load_lip_bank([], np.array([1])) == 0
+
+
+def test_without_a_bank_frames_pass_through(render: Renders, analysis: Analysis) -> None:
+    for frame in render(analysis, range(3), bank=[]):
+        assert not frame.dubbed
+
+
+def test_one_frame_video_is_dubbed_however_often_it_repeats(
+    render: Renders, analysis: Analysis
+) -> None:
+    one = first(analysis, 1)
+    done = render(one, [0, 0, 0, 0])
+    assert [frame.dubbed for frame in done] == [True] * 4
+    assert all(same(frame, done[0]) for frame in done)
+    assert render(one, []) == []
+
+
+def test_frames_are_given_out_as_soon_as_their_neighbours_were_seen(
+    render: Renders, analysis: Analysis
+) -> None:
+    stream = render.stream(analysis, range(8))
+    for number in range(1, 9):
+        next(stream)
+        assert render.taken == min(8, number + 2)
+
+
+@pytest.mark.parametrize(("frames", "mouths"), [(3, 2), (2, 3)])
+def test_another_number_of_mouths_than_of_frames_is_refused(
+    render: Renders, analysis: Analysis, frames: int, mouths: int
+) -> None:
+    face = render.face(analysis, np.ones(8, np.float32), 5)
+    own = render.draw.own_displacement(analysis.beta)
+    pictures = [Frame(t, PICTURES[t]) for t in range(frames)]
+    with pytest.raises(ValueError, match="zip"):
+        list(face.render(pictures, [MouthTrack(own[t], t) for t in range(mouths)]))
+
+
+def test_the_generated_mouth_is_what_is_rendered(render: Renders, analysis: Analysis) -> None:
+    own, opened = (render(analysis, range(3), mouth=m)[1] for m in (0 * OPEN, OPEN))
+    assert not same(own, opened)
+    assert own.mask is not None
+    assert opened.mask is not None
+    assert (opened.mask >= own.mask).all()  # the source's mask and the moved jaw's
+    assert opened.mask.sum() > own.mask.sum()
+
+
+def test_a_faint_effect_mixes_the_source_in(render: Renders, analysis: Analysis) -> None:
+    full, faint = (
+        render(analysis, range(1), amount=np.full(8, level, np.float32), mouth=0 * OPEN)[0].rgb
+        for level in (1.0, SHOW_FULLY / 2)
+    )
+    source = PICTURES[0].astype(float)
+    np.testing.assert_allclose(faint - source, (full - source) / 2, atol=HALF_TOLERANCE)
+
+
+def test_amount_above_the_threshold_covers_the_source(render: Renders, analysis: Analysis) -> None:
+    full, enough = (
+        render(analysis, range(1), amount=np.full(8, level, np.float32), mouth=0 * OPEN)[0]
+        for level in (1.0, SHOW_FULLY)
+    )
+    assert same(full, enough)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (WIDTH, HEIGHT), (-400, 200)])
+def test_head_that_leaves_the_picture_is_no_error(
+    render: Renders, analysis: Analysis, place: tuple[int, int]
+) -> None:
+    away = replace(analysis, translation_px=np.full((8, 2), place, np.float32))
+    for frame in render(away, range(2)):
+        assert frame.rgb.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_closed_mouth_is_the_mean_of_the_most_closed_twentieth(
+    draw: WindowDrawer, known_clip
+) -> None:
+    count = 60
+    rng = np.random.default_rng(1)
+    aperture = rng.permutation(count).astype(np.float32)
+    beta = known_clip.beta.numpy()
+    blank = made_analysis([1] * count, [0] * count, [0.0] * count)
+    opened = replace(blank, beta=beta, lip_aperture=aperture)
+
+    got = closed_mouth(opened, draw, opened.valid)
+    most = [int(np.flatnonzero(aperture == level)[0]) for level in range(3)]  # 60 / 20
+    np.testing.assert_allclose(got, draw.own_displacement(beta[most]).mean(0), atol=1e-6)
+
+    usable = aperture > 20  # the most closed ones are not to be used
+    got = closed_mouth(opened, draw, usable)
+    (most_closed,) = np.flatnonzero(aperture == 21)
+    assert usable.sum() // 20 == 1
+    np.testing.assert_allclose(got, draw.own_displacement(beta[most_closed]), atol=1e-6)
+
+
+def test_closed_mouth_of_a_single_frame_is_its_own(draw: WindowDrawer, known_clip) -> None:
+    one = replace(made_analysis([1], [0], [0.0]), beta=known_clip.beta[:1].numpy())
+    got = closed_mouth(one, draw, one.valid)
+    np.testing.assert_allclose(got, draw.own_displacement(one.beta[0]), atol=1e-6)
+    assert got.shape == (len(draw.lower), 3)

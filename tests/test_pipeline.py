@@ -1,0 +1,470 @@
+"""The whole of ``dub`` on a real clip with the checkpoints we ship."""
+
+import logging
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from dubcli import pipeline
+from dubcli.checkpoints import read_manifest
+from dubcli.config import DubOptions
+from dubcli.errors import CheckpointError, DubError, InputError
+from dubcli.geometry.crop import paste_back
+from dubcli.media import reader, writer
+from dubcli.media.binary import find_ffmpeg
+from dubcli.media.bounce import bounced_indices
+from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.process import FfmpegProcess
+from dubcli.media.reader import FrameReader
+from dubcli.media.writer import FrameWriter
+from dubcli.pipeline import Models, analyze, device_for, dub, load_models
+from dubcli.records import Analysis, Bytes, Crop, DubReport, Float, Progress, TrackedFace
+from dubcli.stages import render
+
+ROOT = Path(__file__).parents[1]
+MODELS = ROOT / "models"
+FRANCK, SPEECH = (ROOT / "examples/media" / name for name in ("franck.mp4", "speech.wav"))
+# 1.5 s in which the mouth opens and closes. A band on top of each frame says its number.
+START, STOP, RATE = 48, 84, 24
+BAND_PX, BAND_BLACK, BAND_STEP = 16, 16, 6
+NUMBER = f"if(lt(Y,{BAND_PX}),{BAND_BLACK}+{BAND_STEP}*N,lum(X,Y))"
+OPTIONS = DubOptions(threads=1, models=MODELS)
+
+# Where nothing was rendered: how much worse than the re-encoded source. x264 gives its bits to the
+# new mouth, so single frames differ by up to 0.8 dB either way; their mean by 0.1.
+FRAME_DB, MEAN_DB = 2.0, 0.5
+PASSED_DB = 42.0  # a frame that went through x264 at crf 16: 44.3 measured, its neighbour 40.2
+CHANGED_TIMES = 1.5  # the rendered part differs from the source by this many codec errors; 2 seen
+AAC_PADDING = 1024  # samples by which decoders before ffmpeg 9 may run past the sound's end
+CLOSED_CM = 0.2  # a mouth that is tracked as no wider open than this is closed, with margin
+OPEN_CM = 0.4  # and this is open
+
+
+def run_ffmpeg(*arguments: object) -> None:
+    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def excerpt(target: Path, frames: int, *filters: str) -> Path:
+    chain = ",".join(
+        [
+            f"trim=start_frame={START}:end_frame={START + frames}",
+            "setpts=PTS-STARTPTS",
+            *filters,
+            f"geq=lum='{NUMBER}':cb='if(lt(Y,{BAND_PX}),128,cb(X,Y))':"
+            f"cr='if(lt(Y,{BAND_PX}),128,cr(X,Y))'",
+        ]
+    )
+    run_ffmpeg("-i", FRANCK, "-an", "-vf", chain, "-preset", "veryfast", "-crf", "8", target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pipeline")
+
+
+@pytest.fixture(scope="session")
+def clip(folder: Path) -> Path:
+    """Return 36 frames, 1.5 s."""
+    return excerpt(folder / "clip.mp4", STOP - START)
+
+
+@pytest.fixture(scope="session")
+def short_clip(folder: Path) -> Path:
+    """Return 12 frames, half a second."""
+    return excerpt(folder / "short.mp4", 12)
+
+
+@pytest.fixture(scope="session")
+def speech(folder: Path) -> Callable[[str], Path]:
+    """Return a function that cuts the speech to a length in seconds; "silence" has no sound."""
+
+    def build(seconds: str, source: str = "speech") -> Path:
+        target = folder / f"{source}-{seconds}.wav"
+        given = ["-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono"]
+        start = ["-ss", "1"] if source == "speech" else []
+        run_ffmpeg(*start, *(["-i", SPEECH] if start else given), "-t", seconds, target)
+        return target
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def models() -> Iterator[Models]:
+    before = torch.get_num_threads()
+    yield load_models(OPTIONS)
+    torch.set_num_threads(before)
+
+
+@dataclass
+class Dub:
+    """A finished dub and what was seen of it on the way."""
+
+    source: Path
+    sound: Path
+    report: DubReport
+    progress: list[Progress] = field(default_factory=list)
+    masks: list[NDArray[np.bool_]] = field(default_factory=list)  # [H, W], one a rendered frame
+
+
+@pytest.fixture(scope="session")
+def dubbed(
+    folder: Path, clip: Path, speech: Callable[[str], Path], models: Models
+) -> Iterator[Dub]:
+    """Return the clip with 1.2 s of speech: 29 frames."""
+    masks: list[NDArray[np.bool_]] = []
+
+    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop) -> Bytes:
+        white = np.full_like(patch, 255)
+        masks.append(paste_back(np.zeros_like(rgb), white, weight, crop).any(-1))
+        return paste_back(rgb, patch, weight, crop)
+
+    progress: list[Progress] = []
+    output, sound = folder / "out.mp4", speech("1.2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "paste_back", note)
+        report = dub(
+            clip, sound, output, models=models, options=OPTIONS, on_progress=progress.append
+        )
+    yield Dub(clip, sound, report, progress, masks)
+
+
+def read(path: Path) -> list[Bytes]:
+    with FrameReader(probe_video(path)) as frames:
+        return [frame.rgb for frame in frames]
+
+
+def numbers(frames: Iterable[Bytes]) -> list[int]:
+    """Return the numbers that the bands of frames say."""
+    per_step = BAND_STEP * 255 / 219  # luma 16..235 is grey 0..255
+    return [round(float(f[: BAND_PX - 4].mean()) / per_step) for f in frames]
+
+
+def psnr(one: Bytes, other: Bytes, where: NDArray[np.bool_] | None = None) -> float:
+    error = (one.astype(float) - other.astype(float)) ** 2
+    mean = error.mean() if where is None else error[where].mean()
+    return float(10 * np.log10(255**2 / max(float(mean), 1e-9)))
+
+
+def samples(path: Path) -> NDArray[np.int16]:
+    command = [find_ffmpeg(), "-v", "error", "-i", path, "-map", "0:a:0", "-f", "s16le", "pipe:1"]
+    return np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, "<i2")
+
+
+def refused(error: type[DubError], *arguments: Path, **named: object) -> str:
+    with pytest.raises(error) as caught:
+        dub(*arguments, **named)
+    return str(caught.value)
+
+
+def test_frames_size_and_rate_out_are_those_in(dubbed: Dub) -> None:
+    before, after = probe_video(dubbed.source), probe_video(dubbed.report.output)
+    assert after.frame_count == 29  # ceil(1.2 s * 24)
+    assert (after.width, after.height) == (before.width, before.height)
+    assert after.frame_rate == before.frame_rate == Fraction(RATE)
+    assert after.pixel_aspect == before.pixel_aspect
+    assert not after.variable_rate
+    assert numbers(read(dubbed.report.output)) == list(range(29))
+
+
+def test_sound_in_mp4_starts_and_ends_with_the_speech(dubbed: Dub) -> None:
+    spoken = samples(dubbed.sound)
+    with av.open(str(dubbed.report.output)) as container:
+        assert [stream.start_time for stream in container.streams] == [0, 0]
+        assert container.streams.audio[0].duration == len(spoken)
+    given = samples(dubbed.report.output)
+    assert 0 <= len(given) - len(spoken) < AAC_PADDING
+    size = 2 * len(spoken)
+    spectrum = np.fft.rfft(given[: len(spoken)], size) * np.conj(np.fft.rfft(spoken, size))
+    assert int(np.argmax(np.fft.irfft(spectrum))) == 0  # not late by a single sample
+
+
+def test_report_says_what_was_done(dubbed: Dub, folder: Path) -> None:
+    report = dubbed.report
+    assert report.output == folder / "out.mp4"
+    assert report.frames == report.dubbed_frames == len(dubbed.masks) == 29
+    stages = ["load", "track", "fit", "speech", "references", "render", "encode"]
+    assert sorted(report.seconds) == sorted(stages)
+    assert all(seconds >= 0 for seconds in report.seconds.values())
+    assert report.warnings == (
+        "the speech (1.20 s) is 0.30 s shorter than the video (1.50 s): "
+        "the output ends with the speech",
+    )
+
+
+def test_only_the_output_is_left_in_its_folder(dubbed: Dub, folder: Path) -> None:
+    assert [path.name for path in folder.glob("*out*")] == ["out.mp4"]
+
+
+def test_progress_counts_every_stage_from_nothing_to_its_total(dubbed: Dub) -> None:
+    stages = list(dict.fromkeys(progress.stage for progress in dubbed.progress))
+    assert stages == ["track", "references", "render"]
+    for stage in stages:
+        told = [progress for progress in dubbed.progress if progress.stage == stage]
+        assert [progress.done for progress in told] == list(range(len(told)))
+        assert {progress.total for progress in told} == {told[-1].done}
+    assert dubbed.progress[-1].total == 29
+    assert next(p.total for p in dubbed.progress if p.stage == "track") == 36
+
+
+@pytest.fixture(scope="session")
+def coded(dubbed: Dub, folder: Path) -> list[Bytes]:
+    """Return the source of the dub, encoded as the dub was."""
+    info, sound = probe_video(dubbed.source), probe_audio(dubbed.sound)
+    output = folder / "plain.mp4"
+    with FrameWriter(output, info, speech=sound, frame_count=29, options=OPTIONS) as plainly:
+        for frame in read(dubbed.source)[:29]:
+            plainly.write(frame)
+    return read(output)
+
+
+def test_outside_the_mask_is_the_source_within_the_codecs_error(
+    dubbed: Dub, coded: list[Bytes]
+) -> None:
+    source, frames = read(dubbed.source)[:29], read(dubbed.report.output)
+    better = []
+    for before, plain, after, mask in zip(source, coded, frames, dubbed.masks, strict=True):
+        assert 0.01 < mask.mean() < 0.3
+        better.append(psnr(before, after, ~mask) - psnr(before, plain, ~mask))
+        assert psnr(before, after, ~mask) > PASSED_DB
+    assert min(better) > -FRAME_DB
+    assert np.mean(better) > -MEAN_DB
+
+
+def test_the_lower_face_changes(dubbed: Dub, coded: list[Bytes]) -> None:
+    source, frames = read(dubbed.source)[:29], read(dubbed.report.output)
+    times = []
+    for before, plain, after, mask in zip(source, coded, frames, dubbed.masks, strict=True):
+        changed, lost = (
+            np.abs(before[mask].astype(float) - picture[mask]).mean() for picture in (after, plain)
+        )
+        times.append(changed / lost)
+    assert np.median(times) > CHANGED_TIMES
+
+
+def test_longer_speech_bounces_the_video_and_mkv_keeps_every_sample(
+    short_clip: Path, speech: Callable[[str], Path], models: Models, tmp_path: Path
+) -> None:
+    output, sound = tmp_path / "out.mkv", speech("0.75")
+    report = dub(short_clip, sound, output, models=models, options=OPTIONS)
+    frames = read(output)
+    assert report.frames == report.dubbed_frames == len(frames) == 18
+    assert numbers(frames) == list(bounced_indices(12, 18)) == [*range(12), 10, 9, 8, 7, 6, 5]
+    assert report.warnings == (
+        "the speech (0.75 s) is 0.25 s longer than the video (0.50 s): "
+        "the video runs forward and backward to fill it",
+    )
+    np.testing.assert_array_equal(samples(output), samples(sound))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+
+
+def test_frames_without_a_face_pass_through_and_mov_keeps_every_sample(
+    speech: Callable[[str], Path], models: Models, tmp_path: Path
+) -> None:
+    grey = "drawbox=color=gray:t=fill:enable='between(n,7,11)'"
+    video = excerpt(tmp_path / "grey.mp4", 18, grey)
+    output, sound = tmp_path / "out.mov", speech("0.75")
+    output.write_text("to be replaced")
+    report = dub(video, sound, output, models=models, options=replace(OPTIONS, overwrite=True))
+    source, frames = read(video), read(output)
+    assert numbers(frames) == list(range(18))
+    assert (report.frames, report.dubbed_frames) == (18, 13)
+    assert report.warnings == ("5 of 18 frames show no face that can be dubbed and are unchanged",)
+    for t in range(7, 12):
+        assert psnr(source[t], frames[t]) > PASSED_DB
+    np.testing.assert_array_equal(samples(output), samples(sound))
+
+
+def test_speech_of_a_hundredth_of_a_second_makes_one_frame(
+    short_clip: Path, speech: Callable[[str], Path], models: Models, tmp_path: Path
+) -> None:
+    report = dub(short_clip, speech("0.01"), tmp_path / "out.mp4", models=models, options=OPTIONS)
+    assert report.frames == len(read(report.output)) == 1
+
+
+def test_silence_closes_the_mouth(
+    clip: Path, speech: Callable[..., Path], models: Models, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mkv"
+    dub(clip, speech("1", "silence"), output, models=models, options=OPTIONS)
+    before, after = (analyze(path, models=models).lip_aperture for path in (clip, output))
+    assert len(after) == 24
+    assert before[:24].max() > OPEN_CM
+    closed = np.sort(before)[: len(before) // 6].mean()
+    assert after.max() < OPEN_CM
+    assert np.median(after) < max(CLOSED_CM, closed)
+
+
+def test_analysis_has_a_row_a_frame(short_clip: Path, models: Models) -> None:
+    told: list[Progress] = []
+    analysis = analyze(short_clip, models=models, on_progress=told.append)
+    assert len(analysis) == len(analysis.beta) == len(analysis.lip_aperture) == 12
+    assert analysis.valid.all()
+    assert told[-1].done == told[-1].total == 12
+
+
+def test_video_without_a_face_is_refused_and_nothing_is_left(
+    speech: Callable[[str], Path], models: Models, tmp_path: Path
+) -> None:
+    video, output = tmp_path / "bars.mp4", tmp_path / "out.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25:d=0.2", video)
+    said = refused(InputError, video, speech("0.5"), output, models=models, options=OPTIONS)
+    assert said == (
+        f"{video}: no face in any of its 5 frames; "
+        "give a video in which the speaker's face is seen from the front and not too small"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["bars.mp4"]
+
+
+def test_video_of_a_face_always_in_profile_is_refused(
+    short_clip: Path,
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fit = pipeline.fit
+
+    def turned(faces: Iterable[TrackedFace | None], model: object) -> Analysis:
+        found = fit(faces, model)
+        profile = np.tile(np.float32([0, 1.4, 0]), (len(found), 1))
+        return replace(found, rotation=profile)
+
+    monkeypatch.setattr(pipeline, "fit", turned)
+    said = refused(
+        InputError, short_clip, speech("0.5"), tmp_path / "out.mp4", models=models, options=OPTIONS
+    )
+    assert said == (
+        f"{short_clip}: the face is turned too far away in all of its 12 frames; "
+        "give a video in which the speaker's face is seen from the front"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_output_is_refused_and_kept(
+    short_clip: Path, speech: Callable[[str], Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_text("precious")
+    said = refused(InputError, short_clip, speech("0.5"), output, options=OPTIONS)
+    assert said == f"{output}: exists already; give another name or --overwrite"
+    assert output.read_text() == "precious"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_output_that_is_an_input_is_refused_even_with_overwrite(
+    short_clip: Path, speech: Callable[[str], Path], tmp_path: Path
+) -> None:
+    video = tmp_path / "in.mp4"
+    shutil.copy(short_clip, video)
+    content = video.read_bytes()
+    for options in (OPTIONS, replace(OPTIONS, overwrite=True)):
+        said = refused(InputError, video, speech("0.5"), video, options=options)
+        assert said == f"{video}: this is the input {video}; choose another output"
+    assert video.read_bytes() == content
+
+
+@pytest.fixture
+def copied_models(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MODELS, tmp_path / "models"))
+
+
+@pytest.mark.parametrize("name", ["renderer", "geometry", "basis", "face-landmarker"])
+def test_altered_checkpoint_is_refused_with_exit_code_3(
+    short_clip: Path, speech: Callable[[str], Path], copied_models: Path, name: str
+) -> None:
+    path = copied_models / read_manifest(copied_models)[name].file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    output = copied_models.parent / "out.mp4"
+    with pytest.raises(CheckpointError) as caught:
+        dub(short_clip, speech("0.5"), output, options=replace(OPTIONS, models=copied_models))
+    assert caught.value.exit_code == 3
+    assert str(caught.value).startswith(f"{path}: sha256 is ")
+    assert "dubcli models verify" in str(caught.value)
+    assert [path.name for path in copied_models.parent.iterdir()] == ["models"]
+
+
+def test_networks_under_each_others_names_are_refused(copied_models: Path) -> None:
+    manifest = copied_models / "manifest.toml"
+    swap = {"[geometry]": "[renderer]", "[renderer]": "[geometry]"}
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(swap.get(line, line) for line in lines))
+    with pytest.raises(CheckpointError) as caught:
+        load_models(replace(OPTIONS, models=copied_models))
+    assert str(caught.value) == (
+        f"{copied_models}: geometry holds a DualAttentionRenderer and renderer a LipSyncNet; "
+        "restore the manifest or reinstall dubcli"
+    )
+
+
+def test_speech_encoder_that_the_network_was_not_trained_on_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        load_models(replace(OPTIONS, audio_encoder="facebook/hubert-base-ls960"))
+    assert str(caught.value) == (
+        f"--audio-encoder facebook/hubert-base-ls960: the geometry network in {MODELS} was "
+        "trained on whisper-tiny-en-enc3; train one on the other features with: "
+        "dubcli train geometry"
+    )
+
+
+def test_device_is_one_that_torch_has() -> None:
+    assert device_for("cpu") == torch.device("cpu")
+    assert device_for("auto").type in {"cuda", "mps", "cpu"}
+    with pytest.raises(InputError, match=r"^--device tpu: not available here; use auto or one of"):
+        device_for("tpu")
+
+
+@pytest.mark.parametrize(("stage", "done"), [("track", 3), ("references", 2), ("render", 2)])
+def test_interruption_leaves_nothing_behind(
+    clip: Path,
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    stage: str,
+    done: int,
+) -> None:
+    started: list[FfmpegProcess] = []
+
+    class Watched(FfmpegProcess):
+        def __init__(self, arguments: list[str], *, feed: bool = False) -> None:
+            super().__init__(arguments, feed=feed)
+            started.append(self)
+
+    monkeypatch.setattr(reader, "FfmpegProcess", Watched)
+    monkeypatch.setattr(writer, "FfmpegProcess", Watched)
+
+    def interrupt(progress: Progress) -> None:
+        if (progress.stage, progress.done) == (stage, done):
+            raise KeyboardInterrupt
+
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt) as caught:
+        dub(
+            clip,
+            speech("0.5"),
+            tmp_path / "out.mp4",
+            models=models,
+            options=OPTIONS,
+            on_progress=interrupt,
+        )
+    assert caught.value is not None  # still held, as by a caller that goes on to log it
+    assert list(tmp_path.iterdir()) == []
+    assert [thread.name for thread in threading.enumerate() if "dubcli" in thread.name] == []
+    assert started
+    assert all(process._process.poll() is not None for process in started)
+    assert caplog.messages == []  # the stopped ffmpeg is no damaged file

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+
+from dubcli.networks.renderer import Rendered
+from dubcli.training.losses import multiscale_l1
+from dubcli.training.renderer import RendererTraining, expose, sample_losses, to_bytes
+from dubcli.training.renderer_data import ReferenceBatch, Sample
+
+
+def sample(seed: int = 0) -> Sample:
+    generator = torch.Generator().manual_seed(seed)
+
+    def pictures(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, 16, 16, generator=generator)
+
+    masks = (pictures(2) > 0.5).float()
+    face, lip = (
+        ReferenceBatch(pictures(n, 3), pictures(n, 3), (pictures(n) > 0.5).float()) for n in (2, 3)
+    )
+    return Sample(pictures(3), pictures(3), masks[0], masks[1], face, lip)
+
+
+def test_losses_weigh_lips_and_warp_as_the_options_say() -> None:
+    one = sample()
+    made = Rendered(torch.rand(3, 16, 16), torch.rand(3, 16, 16))
+    training = RendererTraining(lip_weight=3.0, warp_weight=0.3)
+    weight = (one.face_mask + 3 * one.lip_mask)[None]
+    losses = sample_losses(made, one, training)
+    assert losses.keys() == {"image", "warp"}
+    torch.testing.assert_close(losses["image"], multiscale_l1(made.image, one.picture, weight))
+    torch.testing.assert_close(losses["warp"], 0.3 * multiscale_l1(made.warp, one.picture, weight))
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
+def test_exposure_changes_every_picture_alike_and_no_geometry(factor: float) -> None:
+    before, after = sample(), expose(sample(), factor)
+    for old, new in (
+        (before.picture, after.picture),
+        (before.face.frames, after.face.frames),
+        (before.lip.frames, after.lip.frames),
+    ):
+        torch.testing.assert_close(new, (old * factor).clamp(0, 1))
+    assert torch.equal(after.pncc, before.pncc)
+    assert torch.equal(after.face.pncc, before.face.pncc)
+    assert torch.equal(after.lip.masks, before.lip.masks)
+
+
+def test_pictures_for_the_metrics_are_rounded_and_limited() -> None:
+    picture = torch.tensor([-1.0, 0.0, 0.5, 127.4 / 255, 1.0, 2.0]).expand(3, 1, 6)
+    got = to_bytes(picture)
+    assert got.dtype == np.uint8
+    assert got.shape == (1, 6, 3)
+    assert got[0, :, 0].tolist() == [0, 0, 128, 127, 255, 255]
