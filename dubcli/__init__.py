@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dubcli.config import DubOptions
     from dubcli.errors import DubError
-    from dubcli.pipeline import analyze, dub, load_models
+    from dubcli.loading import load_models
+    from dubcli.pipeline import analyze, dub
 
 __all__ = ["DubError", "DubOptions", "__version__", "analyze", "dub", "load_models"]
 __version__ = "0.1.0"
@@ -24,7 +25,7 @@ _HOME = {
     "DubOptions": "dubcli.config",
     "analyze": "dubcli.pipeline",
     "dub": "dubcli.pipeline",
-    "load_models": "dubcli.pipeline",
+    "load_models": "dubcli.loading",
 }
 
 

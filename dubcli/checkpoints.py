@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+Network = TypeVar("Network", bound="nn.Module")
+
 __all__ = [
     "MANIFEST",
     "REGISTRY",
@@ -49,6 +51,7 @@ __all__ = [
     "ManifestEntry",
     "entry_for",
     "load_arrays",
+    "load_as",
     "load_network",
     "manifest_table",
     "manifest_text",
@@ -96,6 +99,26 @@ def load_network(root: Path, name: str) -> "nn.Module":
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: does not fit its network: {reason}") from error
     return network.eval().requires_grad_(False)
+
+
+def load_as(root: Path, name: str, kind: "type[Network]") -> "Network":
+    """Return checkpoint ``name`` as a network of a known class.
+
+    Args:
+        root: The models folder.
+        name: A name in the manifest.
+        kind: The class it must have.
+
+    Raises:
+        CheckpointError: As ``load_network``, and if the checkpoint holds another network.
+    """
+    network = load_network(root, name)
+    if not isinstance(network, kind):
+        raise CheckpointError(
+            f"{root / name}: holds a {type(network).__name__}, not a {kind.__name__}; "
+            "restore the manifest"
+        )
+    return network
 
 
 def load_arrays(root: Path, name: str) -> dict[str, NDArray[Any]]:

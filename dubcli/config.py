@@ -15,7 +15,9 @@ class DubOptions:
 
     device: str = "auto"  # "auto", "cpu", "cuda" or "mps"
     models: Path | None = None  # folder of checkpoints; None: the shipped ones
-    audio_encoder: str = "whisper-tiny-en-enc3"  # a name in the manifest, a local folder, or a hub name
+    audio_encoder: str = (
+        "whisper-tiny-en-enc3"  # a name in the manifest, a local folder, or a hub name
+    )
     lip_references: int = 25  # N_l of Algorithm 1
     face_references: int = 5  # N_f of Algorithm 1
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says

@@ -17,11 +17,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from dubcli.checkpoints import load_arrays, load_network, models_root, verified_file
 from dubcli.config import DEFAULTS, DubOptions
-from dubcli.errors import CheckpointError, InputError
-from dubcli.geometry.morphable import MorphableModel
+from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
+from dubcli.loading import Models, load_models
 from dubcli.media.audio import AudioReader
 from dubcli.media.bounce import bounced_frames, bounced_indices
 from dubcli.media.files import check_output, refuse_overwriting_inputs
@@ -29,18 +28,11 @@ from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
-from dubcli.networks.audio_encoder import (
-    AudioEncoder,
-    AudioEncoderError,
-    HubertEncoder,
-    WhisperEncoder,
-)
-from dubcli.networks.lip_sync import LipSyncNet
-from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.records import (
     Analysis,
     AudioInfo,
     DubReport,
+    Facts,
     Float,
     Frame,
     LipMotion,
@@ -58,20 +50,6 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 OnProgress = Callable[[Progress], None]
-WHISPER = "whisper-tiny-en-enc3"
-TRACKER, BASIS, GEOMETRY, RENDERER = "face-landmarker", "basis", "geometry", "renderer"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Models:
-    """Everything that is loaded once and used for any number of dubs."""
-
-    tracker: Path
-    morphable: MorphableModel
-    audio_encoder: AudioEncoder
-    lip_sync: LipSyncNet
-    renderer: DualAttentionRenderer
-    device: torch.device
 
 
 @dataclass(slots=True)
@@ -106,84 +84,6 @@ class _Clock:
         """Report progress."""
         if self.on_progress is not None:
             self.on_progress(Progress(stage, done, total))
-
-
-def device_for(name: str) -> torch.device:
-    """Return the device that a name stands for; "auto" takes the best there is.
-
-    Raises:
-        InputError: If torch cannot use it.
-    """
-    found = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if found[d]))
-    if not found.get(name, False):
-        usable = ", ".join(d for d, there in found.items() if there)
-        raise InputError(f"--device {name}: not available here; use auto or one of: {usable}")
-    return torch.device(name)
-
-
-def load_models(options: DubOptions = DEFAULTS) -> Models:
-    """Return verified models, ready to use.
-
-    Args:
-        options: ``models``, ``device``, ``audio_encoder`` and ``threads`` are read.
-
-    Raises:
-        CheckpointError: If a file is missing, altered or does not fit.
-        InputError: If the device or the speech encoder cannot be had.
-    """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    root, device = models_root(options.models), device_for(options.device)
-    lip_sync, renderer = load_network(root, GEOMETRY), load_network(root, RENDERER)
-    if not (isinstance(lip_sync, LipSyncNet) and isinstance(renderer, DualAttentionRenderer)):
-        raise CheckpointError(
-            f"{root}: {GEOMETRY} holds a {type(lip_sync).__name__} and {RENDERER} a "
-            f"{type(renderer).__name__}; restore the manifest or reinstall dubcli"
-        )
-    trained_on = lip_sync.hyper.audio_encoder
-    if options.audio_encoder != trained_on:
-        raise InputError(
-            f"--audio-encoder {options.audio_encoder}: the geometry network in {root} was trained "
-            f"on {trained_on}; train one on the other features with: dubcli train geometry"
-        )
-    return Models(
-        verified_file(root, TRACKER),
-        morphable_from(load_arrays(root, BASIS)),
-        _audio_encoder(options.audio_encoder, root).to(device),
-        lip_sync.to(device),
-        renderer.to(device),
-        device,
-    )
-
-
-def morphable_from(arrays: dict[str, np.ndarray]) -> MorphableModel:
-    """Return the basis held in a checkpoint's arrays."""
-    return MorphableModel(
-        mean=torch.from_numpy(arrays["mean"]).float(),
-        identity=torch.from_numpy(arrays["identity"]).float(),
-        expression=torch.from_numpy(arrays["expression"]).float(),
-        triangles=arrays["triangles"].astype(np.int64),
-        alignment_weight=torch.from_numpy(arrays["alignment_weight"]).float(),
-    )
-
-
-def _audio_encoder(name: str, root: Path) -> AudioEncoder:
-    """Return a speech encoder by name: ours, a local folder, or a name on the model hub."""
-    if name == WHISPER:
-        encoder: AudioEncoder = WhisperEncoder()
-        weights = load_arrays(root, WHISPER)
-        encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-        return encoder.eval().requires_grad_(False)
-    try:
-        return HubertEncoder.from_pretrained(name).eval().requires_grad_(False)
-    except AudioEncoderError as error:
-        raise InputError(f"--audio-encoder {name}: {error}") from error
 
 
 def analyze(
@@ -276,7 +176,8 @@ def dub(
     motion = _speak(speech, models, analysis, draw)
     clock.add("speech", time.perf_counter() - started)
     times = (np.arange(length) / float(info.frame_rate)).astype(np.float32)
-    mouths = _mouths(at_times(motion, times), analysis, models, draw, options)
+    motion = at_times(motion, times)
+    mouths = _mouths(motion, analysis, amount > 0, models, draw, options)
 
     face = FaceRenderer(
         models.renderer,
@@ -364,12 +265,13 @@ def _speak(speech: AudioInfo, models: Models, analysis: Analysis, draw: WindowDr
 def _mouths(
     motion: LipMotion,
     analysis: Analysis,
+    usable: Facts,
     models: Models,
     draw: WindowDrawer,
     options: DubOptions,
 ) -> Iterator[MouthTrack]:
     """Yield the lower face of each output frame: amount and silence applied."""
-    closed = closed_mouth(analysis, draw, analysis.valid)
+    closed = closed_mouth(analysis, draw, usable)
     source = bounced_indices(len(analysis), len(motion.coefficients))
     for index, row, silence in zip(source, motion.coefficients, motion.closed, strict=True):
         with torch.no_grad():

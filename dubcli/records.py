@@ -85,7 +85,7 @@ class TrackedFace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """A fitted video: a row per frame. Rows of frames without a face hold zeros and ``valid`` False."""
+    """A fitted video, a row a frame; frames without a face hold zeros and are not ``valid``."""
 
     alpha: Float  # [T, I] identity; constant within a shot
     beta: Float  # [T, E] expression

@@ -21,8 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "manifest": {"errors"},
     "checkpoints": {"errors", "config", "manifest", "networks"},
     "stages": FOUNDATION | {"geometry", "networks"},
-    "training": FOUNDATION | LOWER,
-    "pipeline": FOUNDATION | LOWER,
+    "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
+    "training": FOUNDATION | LOWER | {"loading"},
+    "pipeline": FOUNDATION | LOWER | {"loading"},
     "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
 }
 ENTRANCES = {"__init__", "__main__"}

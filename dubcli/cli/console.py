@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -20,6 +21,9 @@ from rich.progress import Progress as Bars
 
 from dubcli.checkpoints import ManifestEntry
 from dubcli.records import DubReport, Progress
+
+if TYPE_CHECKING:
+    from dubcli.training.judge import Validation
 
 NAME_WIDTH = 18  # characters of a report's first column
 MEGABYTE = 1_000_000
@@ -110,6 +114,31 @@ def print_models(entries: Mapping[str, ManifestEntry]) -> None:
     for name, entry in entries.items():
         size = f"{entry.bytes / MEGABYTE:.1f} MB"
         typer.echo(f"{name:<{width}}  {size:>9}  {entry.licence:<12}  {entry.network}")
+
+
+def print_validation(validation: "Validation", *, as_json: bool) -> None:
+    """Print what was measured on the split val to stdout.
+
+    Args:
+        validation: The figures.
+        as_json: One JSON object, rather than two tables.
+    """
+    if as_json:
+        typer.echo(json.dumps(asdict(validation), indent=2))
+        return
+    typer.echo("set      clips  network                     PSNR dB   SSIM  lips dB")
+    for row in validation.renderer:
+        typer.echo(
+            f"{row.set:<8} {row.clips:5}  {row.network:<27} {row.psnr_db:7.2f}"
+            f" {row.ssim:6.3f} {row.lip_psnr_db:8.2f}"
+        )
+    typer.echo("\nset      clips  correlation  deviation  closures  other sound  error cm")
+    for line in validation.geometry:
+        typer.echo(
+            f"{line.set:<8} {line.clips:5}  {line.correlation:11.3f} {line.deviation_ratio:10.2f}"
+            f" {line.closure_recall:9.2f} {line.correlation_with_other_sound:12.3f}"
+            f" {line.vertex_error_cm:9.4f}"
+        )
 
 
 def print_error(message: str) -> None:

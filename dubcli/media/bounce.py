@@ -8,7 +8,7 @@ from dubcli.media.reader import FrameReader
 from dubcli.records import Frame, VideoInfo
 
 BLOCK_FRAMES = 32
-BLOCK_BYTES = 256 * 2**20  # 41 frames at 1080p, 10 at 2160p
+BLOCK_BYTES = 64 * 2**20  # 24 frames at 720p, 10 at 1080p
 
 
 def bounced_indices(source_count: int, length: int) -> Iterator[int]:

@@ -7,7 +7,10 @@ points; the last ten are the irises and are dropped.
 """
 
 import logging
+import os
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +24,8 @@ from dubcli.records import Bytes, Float, Frame, TrackedFace
 log = logging.getLogger(__name__)
 
 MESH_VERTICES = 468
+STDERR = 2  # the file descriptor
+WARM_UP_PX = 64  # side of the first, empty picture
 MAX_FACES = 4  # the largest of these is the speaker
 CUT_THUMBNAIL = (32, 18)  # pixels; small enough that motion inside a shot changes little
 CUT_DIFFERENCE = 38.0  # mean grey levels between neighbouring thumbnails
@@ -40,15 +45,9 @@ class Tracker:
     def __init__(self, model: Path) -> None:
         """Load the network."""
         try:
-            from mediapipe.tasks import python as tasks
-            from mediapipe.tasks.python import vision
-
-            options = vision.FaceLandmarkerOptions(
-                base_options=tasks.BaseOptions(model_asset_buffer=model.read_bytes()),
-                running_mode=vision.RunningMode.IMAGE,
-                num_faces=MAX_FACES,
-            )
-            self._network: Any = vision.FaceLandmarker.create_from_options(options)
+            with _quiet_stderr():
+                self._network: Any = _open_network(model)
+                self.landmarks_px(np.zeros((WARM_UP_PX, WARM_UP_PX, 3), dtype=np.uint8))
         except OSError as error:
             raise InputError(
                 f"the face tracker cannot start ({error}); on Debian or Ubuntu: "
@@ -88,6 +87,37 @@ class Tracker:
         extent = np.ptp(meshes[:, :, :2], axis=1)
         largest: Float = meshes[np.argmax(extent[:, 0] * extent[:, 1])]
         return largest
+
+
+def _open_network(model: Path) -> Any:
+    """Return MediaPipe's network."""
+    from mediapipe.tasks import python as tasks
+    from mediapipe.tasks.python import vision
+
+    options = vision.FaceLandmarkerOptions(
+        base_options=tasks.BaseOptions(model_asset_buffer=model.read_bytes()),
+        running_mode=vision.RunningMode.IMAGE,
+        num_faces=MAX_FACES,
+    )
+    return vision.FaceLandmarker.create_from_options(options)
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep MediaPipe's start-up log off the terminal: its C++ part writes past Python to stderr.
+
+    Only its start and its first picture write; errors come as exceptions and are not hidden.
+    """
+    sys.stderr.flush()
+    kept = os.dup(STDERR)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, STDERR)
+        yield
+    finally:
+        os.dup2(kept, STDERR)
+        os.close(kept)
+        os.close(sink)
 
 
 class CutDetector:

@@ -146,5 +146,5 @@ def load_crops(folder: Path, name: str) -> CroppedClip | None:
 
 
 def wanted_for_rendering(clip: Clip, min_face_px: float) -> bool:
-    """Return whether a clip is sharp enough to teach the renderer."""
-    return clip.set == "wild" and clip.face_px >= min_face_px
+    """Return whether a clip judges the renderer, or is sharp enough to teach it."""
+    return clip.split == "val" or (clip.set == "wild" and clip.face_px >= min_face_px)

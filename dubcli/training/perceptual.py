@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dubcli.errors import InputError
+from dubcli.networks.renderer import channels_last
 
 MOUTH_ROWS, MOUTH_COLUMNS = 72, 96  # pixels around the lips' middle
 BLOCKS = (("block1", 2), ("block2", 2), ("block3", 1))  # name and convolutions of each block
@@ -52,12 +53,12 @@ class VggFeatures(nn.Module):
                     convolution.bias.data = torch.from_numpy(np.asarray(layer["1"]))  # type: ignore[union-attr]
                     layers += [convolution, nn.ReLU()]
                 self.blocks.append(nn.Sequential(*layers))
-        self.register_buffer("mean", torch.tensor(BGR_MEAN)[:, None, None])
         self.requires_grad_(False)
+        channels_last(self)
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
         """Return the features after each block, [B, 3, h, w] in [0, 1] -> [B, C, h', w'] each."""
-        x = rgb.flip(1) * 255 - self.mean
+        x = rgb.flip(1) * 255 - rgb.new_tensor(BGR_MEAN)[:, None, None]
         found = []
         for k, block in enumerate(self.blocks):
             x = block(F.max_pool2d(x, 2) if k else x)

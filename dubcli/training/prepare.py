@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from dubcli.checkpoints import load_arrays, verified_file
+from dubcli.checkpoints import verified_file
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.media.audio import AudioReader
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
-from dubcli.networks.audio_encoder import AudioEncoder, WhisperEncoder
+from dubcli.networks.audio_encoder import AudioEncoder
 from dubcli.records import Float, Frame
 from dubcli.stages.track import MESH_VERTICES, Tracker
 from dubcli.training.crops import MAX_FRAMES, analyse_landmarks, crop_clip, store_crops
@@ -25,8 +24,6 @@ from dubcli.training.data import Clip, Landmarks, load_landmarks, store_landmark
 from dubcli.training.speech import normalised, store_speech, versions
 
 log = logging.getLogger(__name__)
-
-WHISPER = "whisper-tiny-en-enc3"
 
 
 def each_missing(
@@ -114,14 +111,6 @@ def waveform_of(path: Path) -> Float:
     """Return a clip's sound, mono, 16 kHz, [N]; for training clips, which are short."""
     with AudioReader(probe_audio(path)) as reader:
         return np.concatenate([window.samples for window in reader])
-
-
-def whisper(models: Path) -> WhisperEncoder:
-    """Return the default speech encoder."""
-    encoder = WhisperEncoder()
-    weights = load_arrays(models, WHISPER)
-    encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    return encoder.eval().requires_grad_(False)
 
 
 def _is_hex(text: str) -> bool:

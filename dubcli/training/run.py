@@ -14,22 +14,22 @@ from torch import Tensor, nn
 
 from dubcli.checkpoints import (
     entry_for,
-    load_arrays,
     record,
     save_arrays,
     save_network,
 )
 from dubcli.errors import InputError
-from dubcli.geometry.morphable import MorphableModel
+from dubcli.loading import WHISPER, load_audio_encoder, load_basis
 from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
-from dubcli.networks.renderer import DualAttentionRenderer
+from dubcli.networks.renderer import DualAttentionRenderer, channels_last
 from dubcli.records import Bytes
 from dubcli.training import geometry, renderer
 from dubcli.training.basis import learn_basis
 from dubcli.training.crops import CroppedClip, load_crops, wanted_for_rendering
 from dubcli.training.data import Clip, by_speaker, read_clips
 from dubcli.training.loop import Loop, LoopOptions
-from dubcli.training.prepare import crop_clips, encode_clips, track_clips, whisper
+from dubcli.training.perceptual import VggFeatures
+from dubcli.training.prepare import crop_clips, encode_clips, track_clips
 from dubcli.training.renderer_data import SampleMaker
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def train_geometry(
     model = load_basis(models)
     clips = [c for c in read_clips(data) if c.kind == "speech"]
     track_clips(clips, cache, models)
-    encode_clips(clips, cache, model, whisper(models))
+    encode_clips(clips, cache, model, load_audio_encoder(WHISPER, models))
     stored = {
         c.name: geometry.load_speech(cache / "speech" / f"{c.name}.npz", c.speaker, c.set)
         for c in clips
@@ -123,7 +123,14 @@ def train_geometry(
 
 
 def train_renderer(
-    data: Path, cache: Path, models: Path, *, minutes: float, seed: int = 0, resume: bool = False
+    data: Path,
+    cache: Path,
+    models: Path,
+    *,
+    minutes: float,
+    seed: int = 0,
+    resume: bool = False,
+    vgg: Path | None = None,
 ) -> Path:
     """Train the network from geometry and references to pictures; the best by validation is kept.
 
@@ -134,15 +141,14 @@ def train_renderer(
         minutes: Budget of the training itself.
         seed: Of every random choice.
         resume: Go on from the last saved state of this cache folder.
+        vgg: Weights of the perceptual loss (``training.perceptual``); None: trained without it.
 
     Returns:
         The checkpoint.
     """
     model = load_basis(models)
     clips = [
-        c
-        for c in read_clips(data)
-        if wanted_for_rendering(c, 0 if c.split == "val" else MIN_FACE_PX)
+        c for c in read_clips(data) if c.set == "wild" and wanted_for_rendering(c, MIN_FACE_PX)
     ]
     track_clips(clips, cache, models)
     crop_clips(clips, cache, model)
@@ -156,12 +162,15 @@ def train_renderer(
     maker, settings = SampleMaker(model), renderer.RendererTraining()
     torch.manual_seed(seed)
     network = DualAttentionRenderer()
+    channels_last(network)
+    perceptual = None if vgg is None else VggFeatures(vgg)
     folder = cache / "runs" / "renderer"
 
     def loss(generator: np.random.Generator) -> dict[str, Tensor]:
         """Return the losses of a random sample."""
         sample = next(renderer.training_samples(training, maker, settings, generator))
-        return renderer.sample_losses(renderer.render_sample(network, sample), sample, settings)
+        rendered = renderer.render_sample(network, sample)
+        return renderer.sample_losses(rendered, sample, settings, perceptual)
 
     def judge(_: nn.Module) -> tuple[float, dict[str, float]]:
         """Score ``network``, which holds the mean weights: lower-face PSNR; also leave a sheet."""
@@ -171,23 +180,6 @@ def train_renderer(
 
     options = LoopOptions(minutes=minutes, seed=seed)
     return _train(network, "renderer", cache, models, options, loss, judge, resume=resume)
-
-
-def load_basis(models: Path) -> MorphableModel:
-    """Return the basis in a models folder."""
-    arrays = load_arrays(models, "basis")
-
-    def tensor(name: str) -> Tensor:
-        """Return an array as a float tensor."""
-        return torch.from_numpy(arrays[name]).float()
-
-    return MorphableModel(
-        mean=tensor("mean"),
-        identity=tensor("identity"),
-        expression=tensor("expression"),
-        triangles=arrays["triangles"].astype(np.int64),
-        alignment_weight=tensor("alignment_weight"),
-    )
 
 
 def _split(clips: list[Clip], stored: Container[str], split: str) -> list[Clip]:

@@ -1,0 +1,115 @@
+"""Everything that is loaded once: options in, verified networks on their device out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dubcli.checkpoints import load_arrays, load_as, models_root, verified_file
+from dubcli.config import DEFAULTS, DubOptions
+from dubcli.errors import InputError
+from dubcli.geometry.morphable import MorphableModel
+from dubcli.networks.audio_encoder import (
+    AudioEncoder,
+    AudioEncoderError,
+    HubertEncoder,
+    WhisperEncoder,
+)
+from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.networks.renderer import DualAttentionRenderer, channels_last
+
+WHISPER = "whisper-tiny-en-enc3"
+TRACKER, BASIS, GEOMETRY, RENDERER = "face-landmarker", "basis", "geometry", "renderer"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Models:
+    """Everything that is loaded once and used for any number of dubs."""
+
+    tracker: Path
+    morphable: MorphableModel
+    audio_encoder: AudioEncoder
+    lip_sync: LipSyncNet
+    renderer: DualAttentionRenderer
+    device: torch.device
+
+
+def device_for(name: str) -> torch.device:
+    """Return the device that a name stands for; "auto" takes the best there is.
+
+    Raises:
+        InputError: If torch cannot use it.
+    """
+    found = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if found[d]))
+    if not found.get(name, False):
+        usable = ", ".join(d for d, there in found.items() if there)
+        raise InputError(f"--device {name}: not available here; use auto or one of: {usable}")
+    return torch.device(name)
+
+
+def load_models(options: DubOptions = DEFAULTS) -> Models:
+    """Return verified models, ready to use.
+
+    Args:
+        options: ``models``, ``device``, ``audio_encoder`` and ``threads`` are read.
+
+    Raises:
+        CheckpointError: If a file is missing, altered or does not fit.
+        InputError: If the device or the speech encoder cannot be had.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    root, device = models_root(options.models), device_for(options.device)
+    lip_sync = load_as(root, GEOMETRY, LipSyncNet)
+    renderer = load_as(root, RENDERER, DualAttentionRenderer)
+    channels_last(renderer)
+    trained_on = lip_sync.hyper.audio_encoder
+    if options.audio_encoder != trained_on:
+        raise InputError(
+            f"--audio-encoder {options.audio_encoder}: the geometry network in {root} was trained "
+            f"on {trained_on}; train one on the other features with: dubcli train geometry"
+        )
+    return Models(
+        verified_file(root, TRACKER),
+        load_basis(root),
+        load_audio_encoder(options.audio_encoder, root).to(device),
+        lip_sync.to(device),
+        renderer.to(device),
+        device,
+    )
+
+
+def load_basis(root: Path) -> MorphableModel:
+    """Return the 3DMM of a models folder.
+
+    Raises:
+        CheckpointError: If its file is missing or altered.
+    """
+    arrays = load_arrays(root, BASIS)
+    return MorphableModel(
+        mean=torch.from_numpy(arrays["mean"]).float(),
+        identity=torch.from_numpy(arrays["identity"]).float(),
+        expression=torch.from_numpy(arrays["expression"]).float(),
+        triangles=arrays["triangles"].astype(np.int64),
+        alignment_weight=torch.from_numpy(arrays["alignment_weight"]).float(),
+    )
+
+
+def load_audio_encoder(name: str, root: Path) -> AudioEncoder:
+    """Return a speech encoder by name: ours, a local folder, or a name on the model hub."""
+    if name == WHISPER:
+        encoder: AudioEncoder = WhisperEncoder()
+        weights = load_arrays(root, WHISPER)
+        encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        return encoder.eval().requires_grad_(False)
+    try:
+        return HubertEncoder.from_pretrained(name).eval().requires_grad_(False)
+    except AudioEncoderError as error:
+        raise InputError(f"--audio-encoder {name}: {error}") from error

@@ -1,0 +1,134 @@
+"""Measures the shipped networks on the split ``val``: the tables of the README.
+
+Renderer: each clip dubbed with its own geometry, references at least ``FAR_S`` away from the frame,
+beside copying the nearest of those references and the untrained network. Geometry: the generated
+inner-lip opening beside the true one, with the clip's own sound and with another clip's.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dubcli.checkpoints import load_as
+from dubcli.loading import WHISPER, load_audio_encoder, load_basis
+from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.networks.renderer import DualAttentionRenderer
+from dubcli.training import geometry, renderer
+from dubcli.training.crops import load_crops
+from dubcli.training.data import Clip, read_clips
+from dubcli.training.prepare import crop_clips, encode_clips, track_clips
+from dubcli.training.renderer_data import SampleMaker
+
+FRAMES_A_CLIP = 4
+UNTRAINED_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RendererRow:
+    """Means over clips."""
+
+    set: str
+    network: str
+    clips: int
+    psnr_db: float
+    ssim: float
+    lip_psnr_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class GeometryRow:
+    """Medians over clips."""
+
+    set: str
+    clips: int
+    correlation: float
+    deviation_ratio: float
+    closure_recall: float
+    correlation_with_other_sound: float
+    vertex_error_cm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Everything measured."""
+
+    renderer: tuple[RendererRow, ...]
+    geometry: tuple[GeometryRow, ...]
+
+
+def judge_models(data: Path, cache: Path, models: Path) -> Validation:
+    """Return the figures of a models folder on the split ``val``.
+
+    Args:
+        data: Folder with ``clips.csv``.
+        cache: Folder for landmarks, crops and features; what is missing is computed.
+        models: Folder of checkpoints.
+    """
+    model = load_basis(models)
+    clips = [c for c in read_clips(data) if c.split == "val"]
+    track_clips(clips, cache, models)
+    crop_clips(clips, cache, model)
+    spoken = [c for c in clips if c.kind == "speech"]
+    encode_clips(spoken, cache, model, load_audio_encoder(WHISPER, models))
+    shipped, lip_sync = (
+        load_as(models, "renderer", DualAttentionRenderer),
+        load_as(models, "geometry", LipSyncNet),
+    )
+    torch.manual_seed(UNTRAINED_SEED)
+    untrained = DualAttentionRenderer(shipped.hyper).eval()
+    problem = geometry.GeometryProblem(model, geometry.GeometryTraining())
+    rendered: list[RendererRow] = []
+    generated: list[GeometryRow] = []
+    for name in sorted({c.set for c in clips}):
+        of_set = [c for c in clips if c.set == name]
+        rendered += _renderer_rows(name, of_set, cache, SampleMaker(model), shipped, untrained)
+        row = _geometry_row(name, [c for c in spoken if c.set == name], cache, problem, lip_sync)
+        generated += [row] if row else []
+    return Validation(tuple(rendered), tuple(generated))
+
+
+def _renderer_rows(
+    name: str,
+    clips: list[Clip],
+    cache: Path,
+    maker: SampleMaker,
+    shipped: DualAttentionRenderer,
+    untrained: DualAttentionRenderer,
+) -> list[RendererRow]:
+    """Return the rows of one set: copying, untrained, shipped."""
+    cropped = [s for c in clips if (s := load_crops(cache / "crops", c.name)) is not None]
+    if not cropped:
+        return []
+    rows: list[RendererRow] = []
+    for label, network in (("untrained", untrained), ("shipped", shipped)):
+        f, _ = renderer.judge(network, cropped, maker, frames_a_clip=FRAMES_A_CLIP)
+        if not rows:
+            copy = (f.copy_psnr, f.copy_ssim, f.copy_lip_psnr)
+            rows.append(RendererRow(name, "copy the nearest reference", len(cropped), *copy))
+        rows.append(RendererRow(name, label, len(cropped), f.psnr, f.ssim, f.lip_psnr))
+    return rows
+
+
+def _geometry_row(
+    name: str,
+    clips: list[Clip],
+    cache: Path,
+    problem: geometry.GeometryProblem,
+    network: LipSyncNet,
+) -> GeometryRow | None:
+    """Return the row of one set, None if no clip could be encoded."""
+    files = [(cache / "speech" / f"{c.name}.npz", c) for c in clips]
+    stored = [geometry.load_speech(f, c.speaker, c.set) for f, c in files if f.exists()]
+    if not stored:
+        return None
+    f = geometry.judge(network, problem, stored)
+    return GeometryRow(
+        name,
+        len(stored),
+        f["correlation"],
+        f["deviation"],
+        f["closure"],
+        f["swapped"],
+        f["error_cm"],
+    )
