@@ -106,7 +106,11 @@ def to_head_space(
 
 
 def closed_form(
-    model: MorphableModel, landmarks_px: Tensor, weights: FittingWeights = DEFAULT_WEIGHTS
+    model: MorphableModel,
+    landmarks_px: Tensor,
+    weights: FittingWeights = DEFAULT_WEIGHTS,
+    *,
+    alpha: Tensor | None = None,
 ) -> FittedClip:
     """Return the first values {alpha, beta, p}^init: pose and a ridge regression, in turns.
 
@@ -114,9 +118,10 @@ def closed_form(
         model: The basis.
         landmarks_px: [T, V, 3] pixels, all of one face.
         weights: ``ridge`` is used.
+        alpha: A known identity, [I]; None: the mean over the frames of each frame's own.
 
     Returns:
-        The fit; its alpha is the mean over the frames, and beta is solved given that alpha.
+        The fit; beta is solved given its alpha.
     """
     importance = (
         default_landmark_weight()[:, None] * torch.tensor([1.0, 1.0, DEPTH_WEIGHT])
@@ -124,17 +129,18 @@ def closed_form(
     count = len(model.identity)
     basis = torch.cat([model.identity, model.expression]).reshape(-1, importance.numel())
     mesh = model.mean.expand_as(landmarks_px)
+    identity = torch.zeros(count) if alpha is None else alpha
     for _ in range(CLOSED_FORM_ROUNDS):
         head, rotation, translation, scale = to_head_space(
             landmarks_px, mesh, model.alignment_weight
         )
         offset = (head - model.mean).reshape(len(head), -1)
-        both = ridge_regression(basis, offset, importance, weights.ridge)
-        alpha = both[:, :count].mean(0)
-        left = offset - (alpha @ basis[:count])
+        if alpha is None:
+            identity = ridge_regression(basis, offset, importance, weights.ridge)[:, :count].mean(0)
+        left = offset - (identity @ basis[:count])
         beta = ridge_regression(basis[count:], left, importance, weights.ridge)
-        mesh = vertices(model, alpha.expand(len(beta), -1), beta)
-    return FittedClip(alpha, beta, rotation, translation, scale)
+        mesh = vertices(model, identity.expand(len(beta), -1), beta)
+    return FittedClip(identity, beta, rotation, translation, scale)
 
 
 def ridge_regression(basis: Tensor, offset: Tensor, importance: Tensor, ridge: float) -> Tensor:
@@ -213,9 +219,8 @@ def fit_clip(
     """
     if not len(landmarks_px):
         raise ValueError("no frames to fit")
-    start = closed_form(model, landmarks_px, weights)
+    start = closed_form(model, landmarks_px, weights, alpha=alpha)
     known = alpha is not None
-    identity = start.alpha if alpha is None else alpha
     size = start.scale_px.mean()  # one scale for the clip makes pixels comparable with cm
     middle = start.translation_px.mean(0)
     pose_start = torch.cat(
@@ -226,7 +231,7 @@ def fit_clip(
         ],
         1,
     )
-    leaves = [identity.clone(), start.beta.clone(), pose_start.clone()]
+    leaves = [start.alpha.clone(), start.beta.clone(), pose_start.clone()]
     for leaf in leaves[known:]:
         leaf.requires_grad_()
     importance = default_landmark_weight()

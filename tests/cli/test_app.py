@@ -335,8 +335,8 @@ def test_training_commands_pass_on_what_they_are_given(
     def note(*arguments: object, **named: object) -> None:
         calls.append((*arguments, named))
 
-    for name in ("basis", "geometry", "renderer"):
-        put_module(monkeypatch, f"dubcli.training.{name}", **{f"train_{name}": note})
+    trainers = {f"train_{name}": note for name in ("basis", "geometry", "renderer")}
+    put_module(monkeypatch, "dubcli.training.run", **trainers)
     models = ROOT / "models"
     common = ["--data", "d", "--cache", "c", "--models", str(models)]
 
@@ -349,7 +349,7 @@ def test_training_commands_pass_on_what_they_are_given(
     assert calls == [
         (*folders, {}),
         (*folders, {"minutes": 1.5, "seed": 0, "resume": False}),
-        (*folders, {"minutes": 2.0, "seed": 3, "resume": True}),
+        (*folders, {"minutes": 2.0, "seed": 3, "resume": True, "vgg": None}),
     ]
 
 
