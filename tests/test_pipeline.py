@@ -19,7 +19,7 @@ from dubcli import pipeline
 from dubcli.checkpoints import read_manifest
 from dubcli.config import DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
-from dubcli.geometry.crop import paste_back
+from dubcli.geometry.crop import Detail, paste_back
 from dubcli.loading import Models, device_for, load_models
 from dubcli.media import reader, writer
 from dubcli.media.binary import find_ffmpeg
@@ -126,10 +126,10 @@ def dubbed(
     """Return the clip with 1.2 s of speech: 29 frames."""
     masks: list[NDArray[np.bool_]] = []
 
-    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop) -> Bytes:
+    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail) -> Bytes:
         white = np.full_like(patch, 255)
         masks.append(paste_back(np.zeros_like(rgb), white, weight, crop).any(-1))
-        return paste_back(rgb, patch, weight, crop)
+        return paste_back(rgb, patch, weight, crop, detail)
 
     progress: list[Progress] = []
     output, sound = folder / "out.mp4", speech("1.2")

@@ -8,6 +8,7 @@ expression and turn alone.
 """
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ FACE_DILATION = 5  # pixels of the crop beyond the hull of the lower face
 LIP_DILATION = 11
 FEATHER = 2.0  # pixels: the ramp is twice as wide and ends before the jaw line
 RING_WIDTH = 7  # pixels inside the mask's edge, where patch and frame should agree
+DETAIL_RAMP = 4.0  # pixels over which the frame's own texture fades in beside the inner mouth
 MAX_COLOUR_SHIFT = 12.0  # grey levels; more is a wrong patch, not a wrong colour
 SUPERSAMPLE = 2.0  # frames more than this much finer than the crop are averaged first
 
@@ -135,19 +137,44 @@ def colour_match(patch: Float, source: Float, mask: Bytes) -> Float:
         mask: Where the patch was rendered, [S, S].
 
     Returns:
-        The patch plus one colour, at most ``MAX_COLOUR_SHIFT`` levels per channel: the median
-        difference on the ring just inside the mask. Its size is limited because where the jaw
-        moved, ring and frame show different things.
+        The patch plus ``colour_shift``.
     """
-    ring = (mask > 0) & (cv2.erode(mask, np.ones((2 * RING_WIDTH + 1,) * 2, np.uint8)) == 0)
-    if not ring.any():
-        return patch
-    shift = np.median(source[ring] - patch[ring], axis=0)
-    shifted: Float = patch + np.clip(shift, -MAX_COLOUR_SHIFT, MAX_COLOUR_SHIFT).astype(np.float32)
+    shifted: Float = patch + colour_shift(patch, source, mask)
     return shifted
 
 
-def paste_back(rgb: Bytes, patch: Float, weight: Float, crop: Crop) -> Bytes:
+def colour_shift(patch: Float, source: Float, mask: Bytes) -> Float:
+    """Return the colour by which a patch differs from the source along the mask's edge, [3].
+
+    The median difference on the ring just inside the mask, at most ``MAX_COLOUR_SHIFT`` levels per
+    channel: where the jaw moved, ring and frame show different things, and more than that is a
+    wrong patch, not a wrong colour.
+    """
+    ring = (mask > 0) & (cv2.erode(mask, np.ones((2 * RING_WIDTH + 1,) * 2, np.uint8)) == 0)
+    if not ring.any():
+        return np.zeros(3, dtype=np.float32)
+    shift = np.median(source[ring] - patch[ring], axis=0)
+    limited: Float = np.clip(shift, -MAX_COLOUR_SHIFT, MAX_COLOUR_SHIFT).astype(np.float32)
+    return limited
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detail:
+    """What a rendering lacks of the frame's own texture, and where that texture has moved.
+
+    The renderer works at 256 px and is smooth. Asked for the source's own geometry, it gives
+    ``base``; frame - base is what it cannot reproduce: pores, beard, grain, the pixels of a
+    close-up. Skin keeps that detail and carries it along when the jaw moves.
+    """
+
+    base: Float  # [S, S, 3] the rendering of the source's own geometry, 0 to 255
+    share: Float  # [S, S] how much detail shows, 0 to 1; 0 inside the mouth and on uncovered neck
+    motion_px: Float  # [S, S, 2] from each crop pixel to where its texture lies in the source
+
+
+def paste_back(
+    rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail | None = None
+) -> Bytes:
     """Return the frame with the patch laid over it.
 
     Args:
@@ -155,9 +182,11 @@ def paste_back(rgb: Bytes, patch: Float, weight: Float, crop: Crop) -> Bytes:
         patch: [S, S, 3], 0 to 255.
         weight: How much of the patch shows, [S, S], 0 to 1, 0 along the crop's edge.
         crop: Where the patch belongs.
+        detail: The frame's own texture, added at the frame's resolution; None: none.
 
     Returns:
-        A new frame. Pixels that the weight does not reach are the source's, bit for bit.
+        A new frame. Pixels that the weight does not reach are the source's, bit for bit; so are
+        those whose patch is the detail's base, at full share and without motion.
     """
     height, width = rgb.shape[:2]
     corners = np.array([[0, 0], [crop.size_px, 0], [0, crop.size_px], [crop.size_px] * 2])
@@ -170,13 +199,51 @@ def paste_back(rgb: Bytes, patch: Float, weight: Float, crop: Crop) -> Bytes:
     result = rgb.copy()
     if right <= left or bottom <= top:
         return result
-    shifted = inverse - np.array([[0, 0, left], [0, 0, top]])
-    matrix, size = _for_opencv(shifted), (right - left, bottom - top)
-    enlarged = cv2.warpAffine(
-        patch, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    share = cv2.warpAffine(weight, matrix, size, flags=cv2.INTER_LINEAR)[:, :, None]
+    matrix = _for_opencv(inverse - np.array([[0, 0, left], [0, 0, top]]))
+    size = (right - left, bottom - top)
+
+    def enlarge(picture: Float, method: int) -> Float:
+        """Bring a crop-sized picture to the frame's pixels."""
+        border = cv2.BORDER_REPLICATE if method == cv2.INTER_CUBIC else cv2.BORDER_CONSTANT
+        made = cv2.warpAffine(picture, matrix, size, flags=method, borderMode=border)
+        return np.asarray(made, dtype=np.float32)
+
     region = result[top:bottom, left:right]
+    enlarged = enlarge(patch, cv2.INTER_CUBIC)
+    if detail is not None:
+        lacking = region - enlarge(detail.base, cv2.INTER_CUBIC)
+        motion = enlarge(detail.motion_px, cv2.INTER_LINEAR) @ linear.T
+        columns, rows = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+        moved = cv2.remap(
+            lacking,
+            (columns + motion[:, :, 0]).astype(np.float32),
+            (rows + motion[:, :, 1]).astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        enlarged = enlarged + enlarge(detail.share, cv2.INTER_LINEAR)[:, :, None] * moved
+    share = enlarge(weight, cv2.INTER_LINEAR)[:, :, None]
     mixed = region + share * (np.clip(enlarged, 0, 255) - region)
     result[top:bottom, left:right] = np.where(share > 0, np.rint(mixed).astype(np.uint8), region)
     return result
+
+
+def detail_share(
+    there: Bytes, here: Bytes, hidden: Bytes, *, ramp_px: float = DETAIL_RAMP
+) -> Float:
+    """Return where the frame's own texture may be carried over, [S, S], 0 to 1.
+
+    On the target's face, and outside both faces, where nothing moves; not on the strip that the
+    source's face covered and the target's uncovers, and not where ``hidden``.
+
+    Args:
+        there: 1 on the target's face, [S, S].
+        here: 1 on the source's face, [S, S].
+        hidden: 1 inside the mouth, [S, S].
+        ramp_px: Over which the share rises from 0 to 1.
+    """
+    allowed = ((there > 0) | (here == 0)) & (hidden == 0)
+    inside = cv2.distanceTransform(allowed.astype(np.uint8), cv2.DIST_L2, 3)
+    ramp = np.clip((inside - 1) / ramp_px, 0, 1)
+    smooth: Float = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return smooth

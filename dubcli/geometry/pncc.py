@@ -7,7 +7,7 @@ import numpy as np
 
 from dubcli.geometry.morphable import mouth_fan, with_mouth_centre
 from dubcli.geometry.raster import interpolate, rasterise
-from dubcli.records import Float, Integers
+from dubcli.records import Facts, Float, Integers
 
 
 def normalised_coordinates(mean: Float) -> Float:
@@ -49,3 +49,21 @@ class PnccRenderer:
         points = with_mouth_centre(points_px)
         fragments = rasterise(points, self._triangles, height, width)
         return interpolate(fragments, self._triangles, self._colours)
+
+    def cover(
+        self, points_px: Float, height: int, width: int, values: Float
+    ) -> tuple[Float, Facts]:
+        """Return per-vertex values at each pixel of the drawn mesh, and where the mesh is.
+
+        Args:
+            points_px: [V, 3] pixels.
+            height: Rows.
+            width: Columns.
+            values: [V, D].
+
+        Returns:
+            [H, W, D], 0 outside, and [H, W].
+        """
+        fragments = rasterise(with_mouth_centre(points_px), self._triangles, height, width)
+        picture = interpolate(fragments, self._triangles, with_mouth_centre(values))
+        return picture, fragments.pix_to_face >= 0

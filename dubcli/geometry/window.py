@@ -3,12 +3,22 @@
 Letters: V vertices (468), L lower-face vertices, H, W window size, S crop size (256).
 """
 
+import cv2
 import numpy as np
 import torch
 
 from dubcli.geometry.camera import project
-from dubcli.geometry.crop import face_mask, lip_mask, transform
+from dubcli.geometry.crop import (
+    CROP_SIZE,
+    Detail,
+    detail_share,
+    face_mask,
+    hull_mask,
+    lip_mask,
+    transform,
+)
 from dubcli.geometry.morphable import (
+    INNER_LIP_RING,
     MorphableModel,
     lower_face_indices,
     lower_face_weight,
@@ -24,6 +34,8 @@ WINDOW_COLUMNS = (16, 240)
 ROWS, COLUMNS = slice(*WINDOW_ROWS), slice(*WINDOW_COLUMNS)
 HEIGHT, WIDTH = WINDOW_ROWS[1] - WINDOW_ROWS[0], WINDOW_COLUMNS[1] - WINDOW_COLUMNS[0]
 HULL_WEIGHT = 0.5  # vertices that follow the mouth at least this much span the face mask
+INNER_MOUTH_DILATION = 2  # pixels around the inner lips on which no texture is carried over
+MOTION_SIGMA = 1.5  # pixels: the motion field has no edge at the jaw line
 REFERENCE_DILATION = 16  # pixels by which a face reference's mask reaches into neck and collar
 
 
@@ -99,3 +111,23 @@ class WindowDrawer:
     def lip_mask(self, points_px: Float) -> Bytes:
         """Return the lips' mask in the crop, [V, 3] crop pixels -> [S, S]."""
         return lip_mask(points_px)
+
+    def detail(self, base: Float, there: Float, here: Float) -> Detail:
+        """Return how the frame's own texture follows the mesh from ``here`` to ``there``.
+
+        Lips carry theirs along like skin. Only the inside of the mouth, in either geometry, has
+        none to carry: teeth and tongue come from the lip references.
+
+        Args:
+            base: The rendering of the source's own geometry, [S, S, 3], 0 to 255.
+            there: The target's mesh in the crop, [V, 3] pixels.
+            here: The source's, [V, 3] pixels.
+        """
+        motion, on_target = self._pncc.cover(there, CROP_SIZE, CROP_SIZE, (here - there)[:, :2])
+        _, on_source = self._pncc.cover(here, CROP_SIZE, CROP_SIZE, here[:, :2])
+        ring = list(INNER_LIP_RING)
+        hidden = hull_mask(here[ring], INNER_MOUTH_DILATION)
+        hidden |= hull_mask(there[ring], INNER_MOUTH_DILATION)
+        share = detail_share(on_target.astype(np.uint8), on_source.astype(np.uint8), hidden)
+        smooth = cv2.GaussianBlur(motion, (0, 0), MOTION_SIGMA).astype(np.float32)
+        return Detail(base, share, smooth)

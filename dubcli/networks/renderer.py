@@ -22,6 +22,8 @@ from torch import Tensor, nn
 STRIDE = 4  # two stride-2 convolutions
 PIXELS = 3 * STRIDE * STRIDE  # channels of a token's own pixels
 BRANCHES = ("face", "lip")
+# In use the softmax is sharper than in training, which averages references to please L1.
+SHARPNESS = 1.6
 EMPTY = 1e-3  # share of a token's pixels below which it shows no face
 
 
@@ -227,7 +229,8 @@ class DualAttentionRenderer(nn.Module):
         Returns:
             [C + 48, h, w].
         """
-        scaled = (query[:, wanted].t() * self.temperature[branch]).contiguous()
+        sharpness = 1.0 if self.training else SHARPNESS
+        scaled = (query[:, wanted].t() * (self.temperature[branch] * sharpness)).contiguous()
         # Four dimensions (batch, heads, tokens, width): with three, torch takes its slow path.
         found = F.scaled_dot_product_attention(
             scaled[None, None], references.key[None, None], references.value[None, None], scale=1.0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dubcli.geometry.camera import yaw
-from dubcli.geometry.crop import colour_match, crop_for_head, cut_out, feather, paste_back
+from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, paste_back
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
 from dubcli.networks.renderer import DualAttentionRenderer, References, join
@@ -205,21 +205,37 @@ class FaceRenderer:
         there = self._draw.in_crop(target, self._analysis, t, item.crop)
         mask = self._draw.face_mask(here) | self._draw.face_mask(there)
         lips = self._draw.lip_mask(here) | self._draw.lip_mask(there)
+        references = (self._neighbours(t, seen), self._bank)
+        patch, base = (
+            self._render_crop(points, item.picture, mask, lips, references)
+            for points in (there, here)
+        )
+        mask = _inside_window(mask)
+        shift = colour_shift(base, item.picture.astype(np.float32), mask)
+        weight = feather(mask) * min(1.0, amount / SHOW_FULLY)
+        detail = self._draw.detail(base + shift, there, here)
+        dubbed = paste_back(rgb, patch + shift, weight, item.crop, detail)
+        return DubbedFrame(dubbed, dubbed=True, mask=mask)
+
+    def _render_crop(
+        self,
+        points: Float,
+        picture: Bytes,
+        mask: Bytes,
+        lips: Bytes,
+        references: tuple[References, References],
+    ) -> Float:
+        """Return a crop with the face rendered in a given geometry, [S, S, 3], 0 to 255."""
         rendered = self._network(
-            self._tensor(self._draw.pncc(there).transpose(2, 0, 1)),
-            self._pictures(item.picture[ROWS, COLUMNS]),
+            self._tensor(self._draw.pncc(points).transpose(2, 0, 1)),
+            self._pictures(picture[ROWS, COLUMNS]),
             self._tensor(mask[ROWS, COLUMNS]),
             self._tensor(lips[ROWS, COLUMNS]),
-            self._neighbours(t, seen),
-            self._bank,
+            *references,
         )
-        patch = item.picture.astype(np.float32)
-        window = rendered.image.clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255
-        patch[ROWS, COLUMNS] = window
-        mask = _inside_window(mask)
-        matched = colour_match(patch, item.picture.astype(np.float32), mask)
-        weight = feather(mask) * min(1.0, amount / SHOW_FULLY)
-        return DubbedFrame(paste_back(rgb, matched, weight, item.crop), dubbed=True, mask=mask)
+        made = picture.astype(np.float32)
+        made[ROWS, COLUMNS] = rendered.image.clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255
+        return made
 
 
 def _inside_window(mask: Bytes) -> Bytes:

@@ -9,6 +9,7 @@ from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.pncc import PnccRenderer
 from dubcli.networks.renderer import (
     PIXELS,
+    SHARPNESS,
     STRIDE,
     DualAttentionRenderer,
     References,
@@ -81,7 +82,7 @@ def masks() -> tuple[Tensor, Tensor]:
 def dense_attention(network: DualAttentionRenderer, branch: str, query: Tensor, r: References):
     """Eq. 4's attention over every token, in double precision."""
     tokens = query.reshape(len(query), -1).t().double()
-    logits = tokens @ r.key.double().t() * float(network.temperature[branch])
+    logits = tokens @ r.key.double().t() * float(network.temperature[branch]) * SHARPNESS
     found = torch.softmax(logits, 1) @ r.value.double()
     return found.t().reshape(-1, *query.shape[1:])
 
