@@ -6,6 +6,7 @@ picks the lip references out of the video. Pass 2 makes pixels: frames -> dubbed
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -49,6 +50,7 @@ from dubcli.stages.track import Tracker, track
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+DEEP = re.compile(r"(9|10|12|14|16)(?:le|be)$")  # pixel formats of more than 8 bits a channel
 OnProgress = Callable[[Progress], None]
 
 
@@ -238,6 +240,11 @@ def _length_warnings(info: VideoInfo, speech: AudioInfo, source: int, length: in
         yield (
             f"the video's frame rate varies; the output has a constant "
             f"{float(info.frame_rate):.3f} frames a second"
+        )
+    if depth := DEEP.search(info.pixel_format):
+        yield (
+            f"the video has {depth[1]} bits a channel ({info.pixel_format}); the output has 8: "
+            "expect banding, most of all in HDR"
         )
 
 

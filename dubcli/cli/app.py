@@ -9,6 +9,7 @@ What loads torch is imported inside the commands, so that ``--help`` answers at 
 """
 
 import io
+import logging
 import os
 import sys
 import traceback
@@ -39,6 +40,13 @@ train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 
+
+@train_app.callback()
+def _log_training() -> None:
+    """Train the networks."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
 VideoArgument = Annotated[
     Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
 ]
@@ -52,7 +60,10 @@ ModelsOption = Annotated[
     typer.Option("--models", help="Folder of checkpoints.", show_default="the shipped ones"),
 ]
 AudioEncoderOption = Annotated[
-    str, typer.Option(help="Speech features: whisper, a HuBERT folder, or a HuBERT's hub name.")
+    str,
+    typer.Option(
+        help="Speech features: a name in `models list`, a HuBERT folder, or its hub name."
+    ),
 ]
 LipReferencesOption = Annotated[int, typer.Option(help="Mouth pictures to draw from, 1 to 200.")]
 FaceReferencesOption = Annotated[
@@ -174,11 +185,22 @@ def train_geometry(
     models: ModelsOption = DEFAULTS.models,
     seed: SeedOption = 0,
     resume: ResumeOption = False,
+    device: DeviceOption = DEFAULTS.device,
+    audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
 ) -> None:
     """Train the network from speech to lip motion."""
     from dubcli.training.run import train_geometry as run
 
-    run(data, cache, models_root(models), minutes=minutes, seed=seed, resume=resume)
+    run(
+        data,
+        cache,
+        models_root(models),
+        minutes=minutes,
+        seed=seed,
+        resume=resume,
+        device=device,
+        audio_encoder=audio_encoder,
+    )
 
 
 @train_app.command("renderer")
@@ -189,12 +211,22 @@ def train_renderer(
     models: ModelsOption = DEFAULTS.models,
     seed: SeedOption = 0,
     resume: ResumeOption = False,
+    device: DeviceOption = DEFAULTS.device,
     vgg: VggOption = None,
 ) -> None:
     """Train the network from geometry and references to pictures."""
     from dubcli.training.run import train_renderer as run
 
-    run(data, cache, models_root(models), minutes=minutes, seed=seed, resume=resume, vgg=vgg)
+    run(
+        data,
+        cache,
+        models_root(models),
+        minutes=minutes,
+        seed=seed,
+        resume=resume,
+        device=device,
+        vgg=vgg,
+    )
 
 
 @train_app.command("judge")

@@ -93,7 +93,7 @@ class GeometryProblem:
 
     def opening(self, motion: Tensor) -> Tensor:
         """Return the lip aperture of displaced neutral faces, [..., L, 3] -> [...] cm."""
-        mesh = self.mean.expand(*motion.shape[:-2], -1, -1).clone()
+        mesh = self.mean.to(motion.device).expand(*motion.shape[:-2], -1, -1).clone()
         mesh[..., torch.from_numpy(self.lower), :] += motion
         return lip_aperture(mesh)
 
@@ -105,8 +105,9 @@ class GeometryProblem:
         curves rise together, by the same amount.
         """
         t = self.training
-        error = (made - true).abs().mean(-1) * self.weight
-        velocity = (made.diff(dim=1) - true.diff(dim=1)).abs().mean(-1) * self.weight
+        weight = self.weight.to(made.device)
+        error = (made - true).abs().mean(-1) * weight
+        velocity = (made.diff(dim=1) - true.diff(dim=1)).abs().mean(-1) * weight
         return {
             "vertex": error.mean(),
             "velocity": t.velocity * velocity.mean(),
@@ -192,13 +193,20 @@ def judge(
     ``swapped`` is the correlation with the next clip's sound, which should be near 0.
     """
     rows = []
+    device = next(network.parameters()).device
+
+    def generate(sound: SpokenClip, style: Tensor) -> Tensor:
+        """Return the motion that the network makes of a sound, [T, L, 3]."""
+        features = as_tensor(sound.features)[None].to(device)
+        made: Tensor = network(features, style).displacement[0].cpu()
+        return made
+
     for k, clip in enumerate(clips):
         plain, other = clip.versions[0], clips[(k + 1) % len(clips)].versions[0]
         true = problem.motion(plain.beta)
-        style = network.style(true[None])
-        made = network(as_tensor(plain.features)[None], style).displacement[0]
+        style = network.style(true[None].to(device))
+        made, swapped = generate(plain, style), generate(other, style)
         length = min(len(other.beta), len(plain.beta))
-        swapped = network(as_tensor(other.features)[None], style).displacement[0][:length]
         true_opening = problem.opening(true).numpy()
         opening = problem.opening(made).numpy()
         rows.append(
@@ -206,7 +214,7 @@ def judge(
                 correlation(opening, true_opening),
                 deviation_ratio(opening, true_opening),
                 closure_recall(opening, true_opening),
-                correlation(problem.opening(swapped).numpy(), true_opening[:length]),
+                correlation(problem.opening(swapped[:length]).numpy(), true_opening[:length]),
                 float(((made - true).abs().mean(-1) * problem.weight).mean()),
             )
         )

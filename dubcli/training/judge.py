@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from dubcli.checkpoints import load_as
-from dubcli.loading import WHISPER, load_audio_encoder, load_basis
+from dubcli.loading import load_audio_encoder, load_basis
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.training import geometry, renderer
 from dubcli.training.crops import load_crops
 from dubcli.training.data import Clip, read_clips
-from dubcli.training.prepare import crop_clips, encode_clips, track_clips
+from dubcli.training.prepare import crop_clips, encode_clips, speech_folder, track_clips
 from dubcli.training.renderer_data import SampleMaker
 
 FRAMES_A_CLIP = 4
@@ -69,21 +69,21 @@ def judge_models(data: Path, cache: Path, models: Path) -> Validation:
     clips = [c for c in read_clips(data) if c.split == "val"]
     track_clips(clips, cache, models)
     crop_clips(clips, cache, model)
+    shipped = load_as(models, "renderer", DualAttentionRenderer)
+    lip_sync = load_as(models, "geometry", LipSyncNet)
     spoken = [c for c in clips if c.kind == "speech"]
-    encode_clips(spoken, cache, model, load_audio_encoder(WHISPER, models))
-    shipped, lip_sync = (
-        load_as(models, "renderer", DualAttentionRenderer),
-        load_as(models, "geometry", LipSyncNet),
-    )
+    name = lip_sync.hyper.audio_encoder
+    folder = speech_folder(cache, name)
+    encode_clips(spoken, cache, folder, model, load_audio_encoder(name, models))
     torch.manual_seed(UNTRAINED_SEED)
     untrained = DualAttentionRenderer(shipped.hyper).eval()
     problem = geometry.GeometryProblem(model, geometry.GeometryTraining())
     rendered: list[RendererRow] = []
     generated: list[GeometryRow] = []
-    for name in sorted({c.set for c in clips}):
-        of_set = [c for c in clips if c.set == name]
-        rendered += _renderer_rows(name, of_set, cache, SampleMaker(model), shipped, untrained)
-        row = _geometry_row(name, [c for c in spoken if c.set == name], cache, problem, lip_sync)
+    for of in sorted({c.set for c in clips}):
+        of_set = [c for c in clips if c.set == of]
+        rendered += _renderer_rows(of, of_set, cache, SampleMaker(model), shipped, untrained)
+        row = _geometry_row(of, [c for c in spoken if c.set == of], folder, problem, lip_sync)
         generated += [row] if row else []
     return Validation(tuple(rendered), tuple(generated))
 
@@ -113,12 +113,12 @@ def _renderer_rows(
 def _geometry_row(
     name: str,
     clips: list[Clip],
-    cache: Path,
+    folder: Path,
     problem: geometry.GeometryProblem,
     network: LipSyncNet,
 ) -> GeometryRow | None:
     """Return the row of one set, None if no clip could be encoded."""
-    files = [(cache / "speech" / f"{c.name}.npz", c) for c in clips]
+    files = [(folder / f"{c.name}.npz", c) for c in clips]
     stored = [geometry.load_speech(f, c.speaker, c.set) for f, c in files if f.exists()]
     if not stored:
         return None

@@ -13,6 +13,7 @@ import numpy as np
 from dubcli.checkpoints import verified_file
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel
+from dubcli.loading import WHISPER
 from dubcli.media.audio import AudioReader
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
@@ -80,8 +81,19 @@ def crop_clips(clips: Iterable[Clip], cache: Path, model: MorphableModel) -> Non
     each_missing(list(clips), cache / "crops", work, "cropping")
 
 
+def speech_folder(cache: Path, encoder: str) -> Path:
+    """Return where the features of an encoder are cached: each encoder has a folder of its own."""
+    if encoder == WHISPER:
+        return cache / "speech"
+    return cache / ("speech-" + "".join(c if c.isalnum() else "-" for c in encoder))
+
+
 def encode_clips(
-    clips: Iterable[Clip], cache: Path, model: MorphableModel, encoder: AudioEncoder
+    clips: Iterable[Clip],
+    cache: Path,
+    folder: Path,
+    model: MorphableModel,
+    encoder: AudioEncoder,
 ) -> None:
     """Fit the clips and encode their sound, several versions each (``training.speech``)."""
 
@@ -102,9 +114,9 @@ def encode_clips(
         )
         if not made:
             raise ValueError("too short")
-        store_speech(cache / "speech", clip.name, made)
+        store_speech(folder, clip.name, made)
 
-    each_missing(list(clips), cache / "speech", work, "encoding")
+    each_missing(list(clips), folder, work, "encoding")
 
 
 def waveform_of(path: Path) -> Float:

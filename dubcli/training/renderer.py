@@ -109,7 +109,7 @@ def expose(sample: Sample, factor: float) -> Sample:
 
 def to_bytes(picture: Tensor) -> Bytes:
     """Return a picture for the metrics, [3, H, W] in [0, 1] -> [H, W, 3] uint8."""
-    return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 @torch.no_grad()
@@ -133,12 +133,13 @@ def judge(
         nearest reference; and for each target (truth, copy, rendered), window-sized.
     """
     rows, pictures = [], []
+    device = next(network.parameters()).device
     for clip in clips:
         of_clip = []
         for index in np.linspace(0, len(clip) - 1, frames_a_clip + 2).astype(int)[1:-1]:
             face, lip = distant_references(clip, int(index))
             sample = maker.make(clip, int(index), int(index), face, lip)
-            rendered = to_bytes(render_sample(network, sample).image)
+            rendered = to_bytes(render_sample(network, sample.to(device)).image)
             truth = to_bytes(sample.picture)
             mask = sample.face_mask.byte().numpy()
             lips = sample.lip_mask.byte().numpy()

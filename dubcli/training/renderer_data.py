@@ -29,6 +29,10 @@ class ReferenceBatch:
     pncc: Tensor  # [N, 3, H, W]
     masks: Tensor  # [N, H, W]
 
+    def to(self, device: torch.device) -> "ReferenceBatch":
+        """Return the same references on another device."""
+        return ReferenceBatch(self.frames.to(device), self.pncc.to(device), self.masks.to(device))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
@@ -40,6 +44,17 @@ class Sample:
     lip_mask: Tensor  # [H, W]
     face: ReferenceBatch
     lip: ReferenceBatch
+
+    def to(self, device: torch.device) -> "Sample":
+        """Return the same sample on another device."""
+        return Sample(
+            self.picture.to(device),
+            self.pncc.to(device),
+            self.face_mask.to(device),
+            self.lip_mask.to(device),
+            self.face.to(device),
+            self.lip.to(device),
+        )
 
 
 class SampleMaker:

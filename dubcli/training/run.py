@@ -19,7 +19,7 @@ from dubcli.checkpoints import (
     save_network,
 )
 from dubcli.errors import InputError
-from dubcli.loading import WHISPER, load_audio_encoder, load_basis
+from dubcli.loading import WHISPER, device_for, load_audio_encoder, load_basis
 from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
 from dubcli.records import Bytes
@@ -29,12 +29,13 @@ from dubcli.training.crops import CroppedClip, load_crops, wanted_for_rendering
 from dubcli.training.data import Clip, by_speaker, read_clips
 from dubcli.training.loop import Loop, LoopOptions
 from dubcli.training.perceptual import VggFeatures
-from dubcli.training.prepare import crop_clips, encode_clips, track_clips
+from dubcli.training.prepare import crop_clips, encode_clips, speech_folder, track_clips
 from dubcli.training.renderer_data import SampleMaker
 
 log = logging.getLogger(__name__)
 
 LICENCE = "MIT"
+BASIS_LICENCE = "MIT AND Apache-2.0"  # triangles and alignment weights are MediaPipe's
 TRAINED_ON = "talking-face clips from public research and demonstration pages (see the card)"
 MIN_FACE_PX = 135.0  # smaller faces blur the renderer
 MIN_FRAMES = 12  # of a clip that teaches the renderer
@@ -65,12 +66,20 @@ def train_basis(data: Path, cache: Path, models: Path) -> Path:
         "alignment_weight": made.alignment_weight.numpy(),
     }
     file = save_arrays(models, "basis", arrays, metadata={"network": "MorphableModel"})
-    _record(models, "basis", file, "MorphableModel")
+    _record(models, "basis", file, "MorphableModel", BASIS_LICENCE)
     return file
 
 
 def train_geometry(
-    data: Path, cache: Path, models: Path, *, minutes: float, seed: int = 0, resume: bool = False
+    data: Path,
+    cache: Path,
+    models: Path,
+    *,
+    minutes: float,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "auto",
+    audio_encoder: str = WHISPER,
 ) -> Path:
     """Train the network from speech to lip motion; the best by validation is kept.
 
@@ -81,18 +90,22 @@ def train_geometry(
         minutes: Budget of the training itself.
         seed: Of every random choice.
         resume: Go on from the last saved state of this cache folder.
+        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
+        audio_encoder: Whose features: ours, a local HuBERT folder, or a name on the model hub.
 
     Returns:
         The checkpoint.
     """
-    model = load_basis(models)
+    model, place = load_basis(models), device_for(device)
     clips = [c for c in read_clips(data) if c.kind == "speech"]
     track_clips(clips, cache, models)
-    encode_clips(clips, cache, model, load_audio_encoder(WHISPER, models))
+    encoder = load_audio_encoder(audio_encoder, models)
+    folder = speech_folder(cache, audio_encoder)
+    encode_clips(clips, cache, folder, model, encoder)
     stored = {
-        c.name: geometry.load_speech(cache / "speech" / f"{c.name}.npz", c.speaker, c.set)
+        c.name: geometry.load_speech(folder / f"{c.name}.npz", c.speaker, c.set)
         for c in clips
-        if (cache / "speech" / f"{c.name}.npz").exists()
+        if (folder / f"{c.name}.npz").exists()
     }
     training: dict[str, dict[str, list[geometry.StoredSpeech]]] = {}
     for speaker, of_speaker in by_speaker(_split(clips, stored, "train")).items():
@@ -102,14 +115,20 @@ def train_geometry(
     _refuse_empty(training, judged, data)
     problem = geometry.GeometryProblem(model, geometry.GeometryTraining())
     torch.manual_seed(seed)
-    network = LipSyncNet(LipSyncHyper(lower_vertices=len(problem.lower)))
+    hyper = LipSyncHyper(
+        audio_width=encoder.width,
+        audio_encoder=audio_encoder,
+        lower_vertices=len(problem.lower),
+    )
+    network = LipSyncNet(hyper)
     network.start_from_basis(problem.basis, model.mean[problem.lower])
+    network.to(place)
 
     def loss(generator: np.random.Generator) -> dict[str, Tensor]:
         """Return the losses of a random batch."""
         audio, motion, styles = problem.batch(training, generator)
-        style = geometry.styles_of(network, styles)
-        return problem.loss(network(audio, style).displacement, motion)
+        style = geometry.styles_of(network, [one.to(place) for one in styles])
+        return problem.loss(network(audio.to(place), style).displacement, motion.to(place))
 
     def judge(_: nn.Module) -> tuple[float, dict[str, float]]:
         """Score ``network``, which holds the mean weights: correlation, less lacking deviation."""
@@ -130,6 +149,7 @@ def train_renderer(
     minutes: float,
     seed: int = 0,
     resume: bool = False,
+    device: str = "auto",
     vgg: Path | None = None,
 ) -> Path:
     """Train the network from geometry and references to pictures; the best by validation is kept.
@@ -141,12 +161,13 @@ def train_renderer(
         minutes: Budget of the training itself.
         seed: Of every random choice.
         resume: Go on from the last saved state of this cache folder.
+        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
         vgg: Weights of the perceptual loss (``training.perceptual``); None: trained without it.
 
     Returns:
         The checkpoint.
     """
-    model = load_basis(models)
+    model, place = load_basis(models), device_for(device)
     clips = [
         c for c in read_clips(data) if c.set == "wild" and wanted_for_rendering(c, MIN_FACE_PX)
     ]
@@ -163,12 +184,13 @@ def train_renderer(
     torch.manual_seed(seed)
     network = DualAttentionRenderer()
     channels_last(network)
-    perceptual = None if vgg is None else VggFeatures(vgg)
+    network.to(place)
+    perceptual = None if vgg is None else VggFeatures(vgg).to(place)
     folder = cache / "runs" / "renderer"
 
     def loss(generator: np.random.Generator) -> dict[str, Tensor]:
         """Return the losses of a random sample."""
-        sample = next(renderer.training_samples(training, maker, settings, generator))
+        sample = next(renderer.training_samples(training, maker, settings, generator)).to(place)
         rendered = renderer.render_sample(network, sample)
         return renderer.sample_losses(rendered, sample, settings, perceptual)
 
@@ -223,9 +245,9 @@ def export(network: nn.Module, name: str, models: Path, metadata: dict[str, str]
     return file
 
 
-def _record(models: Path, name: str, file: Path, network: str) -> None:
+def _record(models: Path, name: str, file: Path, network: str, licence: str = LICENCE) -> None:
     """Put a file into the manifest."""
-    entry = entry_for(models, name, file, network=network, licence=LICENCE, trained_on=TRAINED_ON)
+    entry = entry_for(models, name, file, network=network, licence=licence, trained_on=TRAINED_ON)
     record(models, entry)
 
 

@@ -348,8 +348,20 @@ def test_training_commands_pass_on_what_they_are_given(
     folders = (Path("d"), Path("c"), models)
     assert calls == [
         (*folders, {}),
-        (*folders, {"minutes": 1.5, "seed": 0, "resume": False}),
-        (*folders, {"minutes": 2.0, "seed": 3, "resume": True, "vgg": None}),
+        (
+            *folders,
+            {
+                "minutes": 1.5,
+                "seed": 0,
+                "resume": False,
+                "device": DEFAULTS.device,
+                "audio_encoder": DEFAULTS.audio_encoder,
+            },
+        ),
+        (
+            *folders,
+            {"minutes": 2.0, "seed": 3, "resume": True, "device": DEFAULTS.device, "vgg": None},
+        ),
     ]
 
 

@@ -22,6 +22,7 @@ from dubcli.training.crops import (
 from dubcli.training.data import Clip, Landmarks
 from dubcli.training.renderer_data import (
     SELF_GAP,
+    SELF_SHARE,
     SampleMaker,
     distant_references,
     draw_training_indices,
@@ -191,10 +192,23 @@ def test_training_references_keep_away_from_their_target(length: int) -> None:
         assert 0 <= index < length
         assert 0 <= other < length
         assert (len(face), len(lip)) == (3, 5)
+        assert (np.abs(lip - index) >= SELF_GAP).all()  # its own mouth is never shown
+        others = face[face != index]
+        assert (np.abs(others - index) >= SELF_GAP).all()
+        assert len(others) >= 2  # the target stands among its face references at most once
         for chosen in (face, lip):
-            assert (np.abs(chosen - index) >= SELF_GAP).all()
             assert (chosen >= 0).all()
             assert (chosen < length).all()
+
+
+def test_training_target_is_among_its_face_references_in_a_third_of_the_samples() -> None:
+    clip = timed(180)
+    drawn = [
+        draw_training_indices(clip, np.random.default_rng(seed), face=3, lip=5)
+        for seed in range(400)
+    ]
+    share = np.mean([index in face for index, _, face, _ in drawn])
+    assert share == pytest.approx(SELF_SHARE, abs=0.07)
 
 
 def test_training_references_are_near_for_half_of_the_samples() -> None:
@@ -205,7 +219,7 @@ def test_training_references_are_near_for_half_of_the_samples() -> None:
     )
     # Algorithm 1 spreads 3 references over i - 6 .. i + 6; its middle one, i itself, is replaced.
     near = [
-        (face[0], face[2]) == (index - 6, index + 6)
+        np.isin(face, (index - 6, index + 6)).sum() + np.isin(index, face) >= 2
         for index, _, face, _ in drawn
         if 6 <= index < 174
     ]
