@@ -85,7 +85,29 @@ def judge_models(data: Path, cache: Path, models: Path) -> Validation:
         rendered += _renderer_rows(of, of_set, cache, SampleMaker(model), shipped, untrained)
         row = _geometry_row(of, [c for c in spoken if c.set == of], folder, problem, lip_sync)
         generated += [row] if row else []
-    return Validation(tuple(rendered), tuple(generated))
+    return Validation((*rendered, *over_all(rendered)), tuple(generated))
+
+
+def over_all(rows: list[RendererRow]) -> list[RendererRow]:
+    """Return a row per network for all sets together: means over all clips.
+
+    Example:
+        >>> rows = [RendererRow("a", "x", 1, 20, 0.5, 10), RendererRow("b", "x", 3, 24, 0.9, 14)]
+        >>> [(r.set, r.clips, r.psnr_db) for r in over_all(rows)]
+        [('all', 4, 23.0)]
+    """
+    together = []
+    for network in dict.fromkeys(row.network for row in rows):
+        same = [row for row in rows if row.network == network]
+        clips = sum(row.clips for row in same)
+
+        def mean(name: str, same: list[RendererRow] = same, clips: int = clips) -> float:
+            """Return a figure's mean over clips."""
+            return float(sum(getattr(row, name) * row.clips for row in same)) / clips
+
+        figures = (mean("psnr_db"), mean("ssim"), mean("lip_psnr_db"))
+        together.append(RendererRow("all", network, clips, *figures))
+    return together
 
 
 def _renderer_rows(

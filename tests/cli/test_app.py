@@ -387,3 +387,48 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
 def test_report_of_nothing_has_no_rate() -> None:
     rows = console.report_rows(DubReport(Path("o.mp4"), 0, 0, {}, ()))
     assert rows[-1] == ("frames a second", "-")
+
+
+def test_judging_prints_a_row_for_each_network_and_set(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass
+    class Rendered:
+        set: str = "wild"
+        clips: int = 24
+        network: str = "shipped"
+        psnr_db: float = 26.5
+        ssim: float = 0.87
+        lip_psnr_db: float = 25.25
+
+    @dataclass
+    class Generated:
+        set: str = "wild"
+        clips: int = 24
+        correlation: float = 0.75
+        deviation_ratio: float = 1.0
+        closure_recall: float = 0.69
+        correlation_with_other_sound: float = -0.07
+        vertex_error_cm: float = 0.0723
+
+    @dataclass
+    class Figures:
+        renderer: tuple[Rendered, ...] = (Rendered(),)
+        geometry: tuple[Generated, ...] = (Generated(),)
+
+    put_module(monkeypatch, "dubcli.training.judge", judge_models=lambda *_: Figures())
+    common = ("--data", "d", "--cache", "c", "--models", str(ROOT / "models"))
+    plain = run("train", "judge", *common)
+    assert plain.code == 0
+    assert plain.out.splitlines()[1].split() == ["wild", "24", "shipped", "26.50", "0.870", "25.25"]
+    assert plain.out.splitlines()[-1].split() == [
+        "wild",
+        "24",
+        "0.750",
+        "1.00",
+        "0.69",
+        "-0.070",
+        "0.0723",
+    ]
+    as_json = run("train", "judge", *common, "--json")
+    assert json.loads(as_json.out)["renderer"][0]["psnr_db"] == 26.5

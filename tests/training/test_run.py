@@ -1,0 +1,113 @@
+"""The training commands on two real clips: what they cache, learn, record and measure."""
+
+import csv
+import json
+import shutil
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from dubcli.checkpoints import load_as, read_manifest, verified_file
+from dubcli.errors import InputError
+from dubcli.media.binary import find_ffmpeg
+from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.networks.renderer import DualAttentionRenderer
+from dubcli.training.judge import Validation, judge_models
+from dubcli.training.run import train_geometry, train_renderer
+
+ROOT = Path(__file__).parents[2]
+SPEECH = ROOT / "examples/media/speech.wav"
+COLUMNS = ("clip", "split", "kind", "speaker", "set", "seconds", "face_px", "sync", "sync_lag_ms")
+SECONDS = 2.0
+A_MOMENT = 0.02  # minutes: a step or two
+
+
+def cut(source: Path, target: Path, start_s: float) -> None:
+    """Write two seconds of a clip with two seconds of speech."""
+    command = [find_ffmpeg(), "-v", "error", "-ss", str(start_s), "-i", str(source)]
+    command += ["-i", str(SPEECH), "-t", str(SECONDS), "-map", "0:v:0", "-map", "1:a:0"]
+    subprocess.run([*command, "-c:v", "libx264", "-crf", "20", str(target)], check=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of a training clip and a validation clip with ``clips.csv``."""
+    folder = tmp_path_factory.mktemp("data")
+    cut(ROOT / "examples/media/franck.mp4", folder / "aa.mp4", 1.0)
+    cut(ROOT / "tests/media_files/carphone.mp4", folder / "bb.mp4", 0.0)
+    with (folder / "clips.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        table.writerow(("aa.mp4", "train", "speech", "s1", "wild", SECONDS, 140, "confirmed", ""))
+        table.writerow(("bb.mp4", "val", "speech", "s2", "wild", SECONDS, 90, "confirmed", "40"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the shipped models that training may overwrite."""
+    folder = tmp_path_factory.mktemp("work") / "models"
+    shutil.copytree(ROOT / "models", folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.slow
+def test_geometry_training_records_a_checkpoint_and_resumes(
+    data: Path, cache: Path, models: Path
+) -> None:
+    before = read_manifest(models)["geometry"]
+    first = train_geometry(data, cache, models, minutes=A_MOMENT, device="cpu")
+    assert read_manifest(models)["geometry"].sha256 != before.sha256
+    assert not (models / before.file).exists()
+    assert verified_file(models, "geometry") == first
+    assert load_as(models, "geometry", LipSyncNet).hyper.audio_encoder == "whisper-tiny-en-enc3"
+    log = (cache / "runs/geometry/log.csv").read_text().splitlines()
+    train_geometry(data, cache, models, minutes=2 * A_MOMENT, resume=True, device="cpu")
+    again = (cache / "runs/geometry/log.csv").read_text().splitlines()
+    assert again[: len(log)] == log
+    assert len(again) > len(log)
+    steps = [int(float(line.split(",")[0])) for line in again[1:]]
+    assert steps == sorted(set(steps))
+    assert {p.stem for p in (cache / "speech").glob("*.npz")} == {"aa", "bb"}
+
+
+@pytest.mark.slow
+def test_renderer_training_records_a_checkpoint_and_leaves_a_sheet(
+    data: Path, cache: Path, models: Path
+) -> None:
+    file = train_renderer(data, cache, models, minutes=A_MOMENT, device="cpu")
+    assert verified_file(models, "renderer") == file
+    load_as(models, "renderer", DualAttentionRenderer)
+    assert (cache / "runs/renderer/sheet.png").stat().st_size > 1000
+    assert {p.stem for p in (cache / "crops").glob("*.npz")} == {"aa", "bb"}
+
+
+@pytest.mark.slow
+def test_judging_gives_every_row_of_the_readme(data: Path, cache: Path, models: Path) -> None:
+    validation = judge_models(data, cache, models)
+    assert isinstance(validation, Validation)
+    rows = [(row.set, row.network) for row in validation.renderer]
+    networks = ["copy the nearest reference", "untrained", "shipped"]
+    assert rows == [(of, network) for of in ("wild", "all") for network in networks]
+    assert validation.renderer[0].psnr_db < validation.renderer[1].psnr_db  # warping beats copying
+    assert [row.set for row in validation.geometry] == ["wild"]
+    json.dumps(asdict(validation))
+
+
+def test_folder_without_usable_clips_is_refused(tmp_path: Path, models: Path) -> None:
+    (tmp_path / "clips.csv").write_text(",".join(COLUMNS) + "\n")
+    with pytest.raises(InputError, match="no usable clips in the split train"):
+        train_geometry(tmp_path, tmp_path / "cache", models, minutes=A_MOMENT, device="cpu")
