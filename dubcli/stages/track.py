@@ -47,7 +47,7 @@ class Tracker:
         try:
             with _quiet_stderr():
                 self._network: Any = _open_network(model)
-                self.landmarks_px(np.zeros((WARM_UP_PX, WARM_UP_PX, 3), dtype=np.uint8))
+                self._detect(np.zeros((WARM_UP_PX, WARM_UP_PX, 3), dtype=np.uint8))
         except OSError as error:
             raise InputError(
                 f"the face tracker cannot start ({error}); on Debian or Ubuntu: "
@@ -73,11 +73,8 @@ class Tracker:
         x and y count from the frame's top left corner; z has the scale of x and points away from
         the camera (MediaPipe's own convention).
         """
-        import mediapipe as mp
-
         height, width = rgb.shape[:2]
-        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
-        faces = self._network.detect(image).face_landmarks
+        faces = self._detect(rgb)
         if not faces:
             return None
         meshes = np.array(
@@ -87,6 +84,13 @@ class Tracker:
         extent = np.ptp(meshes[:, :, :2], axis=1)
         largest: Float = meshes[np.argmax(extent[:, 0] * extent[:, 1])]
         return largest
+
+    def _detect(self, rgb: Bytes) -> Any:
+        """Return MediaPipe's own list of faces."""
+        import mediapipe as mp
+
+        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
+        return self._network.detect(image).face_landmarks
 
 
 def _open_network(model: Path) -> Any:
