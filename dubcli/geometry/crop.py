@@ -27,6 +27,7 @@ FACE_DILATION = 5  # pixels of the crop beyond the hull of the lower face
 LIP_DILATION = 11
 FEATHER = 2.0  # pixels: the ramp is twice as wide and ends before the jaw line
 RING_WIDTH = 7  # pixels inside the mask's edge, where patch and frame should agree
+PASTE_MARGIN = 2.0  # pixels of the crop that interpolation reads beside the weight
 DETAIL_RAMP = 4.0  # pixels over which the frame's own texture fades in beside the inner mouth
 MAX_COLOUR_SHIFT = 12.0  # grey levels; more is a wrong patch, not a wrong colour
 SUPERSAMPLE = 2.0  # frames more than this much finer than the crop are averaged first
@@ -188,8 +189,15 @@ def paste_back(
         A new frame. Pixels that the weight does not reach are the source's, bit for bit; so are
         those whose patch is the detail's base, at full share and without motion.
     """
+    rows, columns = np.nonzero(weight)
+    if not len(rows):
+        return rgb.copy()
+    # Only what the weight reaches is touched; detail is read from as far beside it as it moved.
+    reach = PASTE_MARGIN + (0.0 if detail is None else float(np.abs(detail.motion_px).max()))
+    low = np.array([columns.min(), rows.min()]) - reach
+    high = np.array([columns.max(), rows.max()]) + 1 + reach
+    corners = np.array([low, [high[0], low[1]], [low[0], high[1]], high])
     height, width = rgb.shape[:2]
-    corners = np.array([[0, 0], [crop.size_px, 0], [0, crop.size_px], [crop.size_px] * 2])
     linear = np.linalg.inv(crop.matrix[:, :2].astype(np.float64))
     inverse = np.concatenate([linear, -linear @ crop.matrix[:, 2:]], axis=1)
     reached = corners @ linear.T + inverse[:, 2]
@@ -213,11 +221,11 @@ def paste_back(
     if detail is not None:
         lacking = region - enlarge(detail.base, cv2.INTER_CUBIC)
         motion = enlarge(detail.motion_px, cv2.INTER_LINEAR) @ linear.T
-        columns, rows = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+        x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
         moved = cv2.remap(
             lacking,
-            (columns + motion[:, :, 0]).astype(np.float32),
-            (rows + motion[:, :, 1]).astype(np.float32),
+            (x + motion[:, :, 0]).astype(np.float32),
+            (y + motion[:, :, 1]).astype(np.float32),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
