@@ -44,12 +44,21 @@ from dubcli.records import (
 from dubcli.stages.fit import fit
 from dubcli.stages.render import DubbedFrame, FaceRenderer, closed_mouth, effect_amount
 from dubcli.stages.select import lip_bank
-from dubcli.stages.sync import SpeechLevels, at_times, encode_speech, generate, speaking_style
+from dubcli.stages.sync import (
+    SpeechLevels,
+    amplify,
+    at_times,
+    encode_speech,
+    generate,
+    speaking_style,
+)
 from dubcli.stages.track import Tracker, track
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+BLOCK_FRAMES = 1000  # whose vertices are in memory at once
+HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as speech
 DEEP = re.compile(r"(9|10|12|14|16)(?:le|be)$")  # pixel formats of more than 8 bits a channel
 OnProgress = Callable[[Progress], None]
 
@@ -178,7 +187,7 @@ def dub(
     motion = _speak(speech, models, analysis, draw)
     clock.add("speech", time.perf_counter() - started)
     times = (np.arange(length) / float(info.frame_rate)).astype(np.float32)
-    motion = at_times(motion, times)
+    motion = at_times(_in_style(motion, analysis, amount > 0, models, draw), times)
     mouths = _mouths(motion, analysis, amount > 0, models, draw, options)
 
     face = FaceRenderer(
@@ -267,6 +276,27 @@ def _speak(speech: AudioInfo, models: Models, analysis: Analysis, draw: WindowDr
     with AudioReader(speech) as reader:
         features = encode_speech(models.audio_encoder, reader, levels.gain)
         return generate(models.lip_sync, features, style, levels.closed())
+
+
+def _in_style(
+    motion: LipMotion, analysis: Analysis, usable: Facts, models: Models, draw: WindowDrawer
+) -> LipMotion:
+    """Let the mouth move as far as this speaker's does.
+
+    Works on the coefficients, in which every step of the vertex decoder is linear.
+    """
+    gaps = [np.zeros(0, dtype=np.float32)]
+    for start in range(0, len(motion.coefficients), BLOCK_FRAMES):
+        block = torch.from_numpy(motion.coefficients[start : start + BLOCK_FRAMES])
+        with torch.no_grad():
+            shapes = models.lip_sync.decode(block.to(models.device))
+        gaps.append(draw.gap(shapes.cpu().numpy()))
+    own = draw.gap(draw.own_displacement(analysis.beta[usable]))
+    speaking = motion.closed < HALF_CLOSED
+    factors = amplify(np.concatenate(gaps), speaking, own, float(own.min()))
+    mean = motion.coefficients[speaking].mean(axis=0) if speaking.any() else 0.0
+    coefficients = mean + factors[:, None] * (motion.coefficients - mean)
+    return LipMotion(coefficients.astype(np.float32), motion.closed)
 
 
 def _mouths(

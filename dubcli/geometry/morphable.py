@@ -94,6 +94,21 @@ def lip_aperture(mesh: Tensor) -> Tensor:
     return gap.mean(-1)
 
 
+def lip_gap(mesh: Tensor) -> Tensor:
+    """Return the signed opening: how far the upper inner lip lies above the lower one.
+
+    Linear in the mesh, unlike ``lip_aperture``; negative where the lips run through each other.
+
+    Args:
+        mesh: Vertices, [..., V, 3], cm in head space.
+
+    Returns:
+        [...], cm: the mean over the three middle pairs.
+    """
+    upper, lower = list(INNER_LIP_UPPER[4:7]), list(INNER_LIP_LOWER[4:7])
+    return (mesh[..., upper, 1] - mesh[..., lower, 1]).mean(-1)
+
+
 def lower_face_weight(mean: Tensor) -> Tensor:
     """Return how far each vertex follows the generated mouth, [V], 1 in the lower face, 0 above.
 

@@ -20,6 +20,7 @@ from dubcli.geometry.crop import (
 from dubcli.geometry.morphable import (
     INNER_LIP_RING,
     MorphableModel,
+    lip_gap,
     lower_face_indices,
     lower_face_weight,
     vertices,
@@ -66,6 +67,14 @@ class WindowDrawer:
         """Return the lower face's own displacement {0, beta, 0}, [.., E] -> [.., L, 3] cm."""
         flat: Float = beta @ self._expression.numpy()
         return flat.reshape(*beta.shape[:-1], len(self.lower), 3)
+
+    def gap(self, shape: Float) -> Float:
+        """Return the signed opening of displaced neutral mean faces, [.., L, 3] -> [..] cm."""
+        mean = self.model.mean
+        mesh = mean.expand(*shape.shape[:-2], *mean.shape).clone()
+        mesh[..., torch.from_numpy(self.lower), :] += torch.from_numpy(shape)
+        opening: Float = lip_gap(mesh).numpy()
+        return opening
 
     def target_mesh(self, mesh: Float, beta: Float, displacement: Float, amount: float) -> Float:
         """Return the source's mesh with the generated mouth.

@@ -21,8 +21,12 @@ WINDOW_FRAMES = 500  # generated at a time: 20 s
 SILENCE_DB = -50.0  # below the speech's peak, root mean square over a frame
 MIN_SILENCE_S = 0.2  # shorter pauses are closures of the speech itself
 CLOSING_S = 0.12  # the mouth closes and opens over this long, inside the silence
+STILL_CM = 0.01  # a mouth that deviates less stands still
 STYLE_FRAMES = 3000  # two minutes of expression say how a person speaks
-AMOUNT_RANGE = (0.6, 1.7)  # limits of the deviation's correction
+AMOUNT_RANGE = (0.8, 1.5)  # limits of the style's correction of how far the mouth moves
+# The renderer opens mouths less than it is told: 0.73 times, the median slope of the opening that was
+# tracked in six finished cross-dubs over the opening asked for (correlation .95).
+RENDERED_SHARE = 0.75
 
 
 class SpeechLevels:
@@ -155,6 +159,34 @@ def generate(
     fitted = np.zeros(len(coefficients), dtype=np.float32)
     fitted[: min(len(closed), len(fitted))] = closed[: len(fitted)]
     return LipMotion(coefficients, fitted)
+
+
+def amplify(gap: Float, speaking: Facts, own_gap: Float, least: float) -> Float:
+    """Return by how much each frame's distance from the mean mouth is to be multiplied.
+
+    People differ in how far they open their mouths: the generated opening is to deviate as much as
+    the speaker's own does (METHOD: "amount"), and a little more is asked for because the renderer
+    gives less than it is asked. Both halves of the motion grow: the mouth opens wider, and closes
+    better. No frame is pushed below the least gap, where the lips would run through each other.
+
+    Args:
+        gap: Signed opening of the generated mouth, [T] cm.
+        speaking: Frames in which there is speech, [T].
+        own_gap: The source's own opening, [S] cm.
+        least: The smallest gap allowed, cm.
+
+    Returns:
+        Factors, [T], 1 where nothing can be said.
+    """
+    spoken = gap[speaking]
+    if len(spoken) < FRAME_RATE_HZ or spoken.std() < STILL_CM:
+        return np.ones(len(gap), dtype=np.float32)
+    style = float(np.clip(own_gap.std() / spoken.std(), *AMOUNT_RANGE))
+    wanted = style / RENDERED_SHARE
+    below = spoken.mean() - gap
+    room = np.where(below > 0, (spoken.mean() - least) / np.maximum(below, STILL_CM), np.inf)
+    factors: Float = np.clip(np.minimum(wanted, room), 0, wanted).astype(np.float32)
+    return factors
 
 
 def at_times(motion: LipMotion, time_s: Float) -> LipMotion:

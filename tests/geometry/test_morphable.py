@@ -15,6 +15,7 @@ from dubcli.geometry.morphable import (
     default_landmark_weight,
     displacement,
     lip_aperture,
+    lip_gap,
     lower_face_indices,
     lower_face_weight,
     vertices,
@@ -107,3 +108,12 @@ def test_lips_count_most_in_a_fit_then_the_jaw_line() -> None:
     assert weight[152] == 2  # chin
     assert weight[10] == 1  # forehead
     assert weight.shape == (468,)
+
+
+def test_lip_gap_is_the_aperture_while_open_and_negative_once_lips_cross() -> None:
+    mesh = torch.zeros(468, 3)
+    mesh[list(INNER_LIP_UPPER), 1] = 0.4
+    assert lip_gap(mesh) == pytest.approx(0.4)
+    assert lip_gap(mesh) == pytest.approx(float(lip_aperture(mesh)))
+    mesh[list(INNER_LIP_UPPER), 1] = -0.1
+    assert lip_gap(mesh) == pytest.approx(-0.1)

@@ -9,9 +9,12 @@ from dubcli.networks.audio_encoder import AudioEncoder
 from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
 from dubcli.records import AudioWindow, Float, LipMotion
 from dubcli.stages.sync import (
+    AMOUNT_RANGE,
+    RENDERED_SHARE,
     SPEECH_PEAK,
     WINDOW_FRAMES,
     SpeechLevels,
+    amplify,
     at_times,
     closing,
     encode_speech,
@@ -252,3 +255,39 @@ def test_motion_at_its_own_times_is_itself() -> None:
     got = at_times(motion, np.arange(50) / 25)
     np.testing.assert_allclose(got.coefficients, motion.coefficients, atol=1e-6)
     assert at_times(motion, np.zeros(0)).coefficients.shape == (0, 3)
+
+
+def test_mouth_moves_as_far_as_the_speakers_own_and_what_the_renderer_lacks() -> None:
+    rng = np.random.default_rng(3)
+    gap = (0.6 + 0.1 * rng.standard_normal(200)).astype(np.float32)
+    own = (0.5 + 0.12 * rng.standard_normal(300)).astype(np.float32)
+    factors = amplify(gap, np.ones(200, bool), own, -10.0)
+    expected = own.std() / gap.std() / RENDERED_SHARE
+    np.testing.assert_allclose(factors, expected, rtol=1e-5)
+
+
+def test_style_changes_the_amount_within_limits_only() -> None:
+    rng = np.random.default_rng(4)
+    gap = (0.6 + 0.1 * rng.standard_normal(200)).astype(np.float32)
+    still, wild = np.full(50, 0.3, np.float32), 9 * rng.standard_normal(50).astype(np.float32)
+    everywhere = np.ones(200, bool)
+    for own, limit in ((still, AMOUNT_RANGE[0]), (wild, AMOUNT_RANGE[1])):
+        factors = amplify(gap, everywhere, own, -10.0)
+        np.testing.assert_allclose(factors, limit / RENDERED_SHARE, rtol=1e-5)
+
+
+def test_lips_are_never_pushed_through_each_other() -> None:
+    gap = np.linspace(0.05, 1.0, 100).astype(np.float32)
+    own = np.array([0.0, 2.0] * 50, np.float32)
+    factors = amplify(gap, np.ones(100, bool), own, 0.02)
+    moved = gap.mean() + factors * (gap - gap.mean())
+    assert moved.min() >= 0.02 - 1e-6
+    assert moved.max() > 1.0
+    assert (np.diff(moved) >= -1e-6).all()  # what was more open still is
+
+
+def test_amount_says_nothing_about_silence() -> None:
+    gap = np.linspace(0, 1, 100).astype(np.float32)
+    own = np.array([0.0, 1.0] * 50, np.float32)
+    np.testing.assert_array_equal(amplify(gap, np.zeros(100, bool), own, 0.0), 1)
+    np.testing.assert_array_equal(amplify(gap * 0, np.ones(100, bool), own, 0.0), 1)
