@@ -42,7 +42,7 @@ from dubcli.records import (
     VideoInfo,
 )
 from dubcli.stages.fit import fit
-from dubcli.stages.render import DubbedFrame, FaceRenderer, closed_mouth, effect_amount
+from dubcli.stages.render import FaceRenderer, closed_mouth, effect_amount
 from dubcli.stages.select import lip_bank
 from dubcli.stages.sync import (
     SpeechLevels,
@@ -318,6 +318,3 @@ def _mouths(
         if options.close_in_silence:
             shape = shape + silence * (closed - shape)
         yield MouthTrack(shape.astype(np.float32), index)
-
-
-__all__ = ["DubbedFrame", "Frame", "Models", "analyze", "dub", "load_models"]

@@ -129,27 +129,17 @@ def feather(mask: Bytes, sigma: float = FEATHER) -> Float:
     return smooth
 
 
-def colour_match(patch: Float, source: Float, mask: Bytes) -> Float:
-    """Shift a patch's colour so that it agrees with the source along the mask's edge.
+def colour_shift(patch: Float, source: Float, mask: Bytes) -> Float:
+    """Return the colour, [3], that a patch lacks beside the source along the mask's edge.
+
+    The median difference on the ring just inside the mask, at most ``MAX_COLOUR_SHIFT`` levels per
+    channel: where the jaw moved, ring and frame show different things, and more than that is a
+    wrong patch, not a wrong colour.
 
     Args:
         patch: Rendered crop, [S, S, 3], 0 to 255.
         source: The frame's own crop, [S, S, 3], 0 to 255.
         mask: Where the patch was rendered, [S, S].
-
-    Returns:
-        The patch plus ``colour_shift``.
-    """
-    shifted: Float = patch + colour_shift(patch, source, mask)
-    return shifted
-
-
-def colour_shift(patch: Float, source: Float, mask: Bytes) -> Float:
-    """Return the colour by which a patch differs from the source along the mask's edge, [3].
-
-    The median difference on the ring just inside the mask, at most ``MAX_COLOUR_SHIFT`` levels per
-    channel: where the jaw moved, ring and frame show different things, and more than that is a
-    wrong patch, not a wrong colour.
     """
     ring = (mask > 0) & (cv2.erode(mask, np.ones((2 * RING_WIDTH + 1,) * 2, np.uint8)) == 0)
     if not ring.any():

@@ -8,14 +8,14 @@ a row needs the columns clip, split, kind, speaker, set, seconds, fps, face_px, 
 
 import csv
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dubcli.errors import InputError
-from dubcli.records import Float, Progress
+from dubcli.records import Float
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,3 @@ def by_speaker(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
     for clip in clips:
         groups.setdefault(clip.speaker, []).append(clip)
     return groups
-
-
-ProgressCallback = Callable[[Progress], None]
