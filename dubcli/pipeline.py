@@ -121,7 +121,7 @@ def analyze(
 
 def _analyze(info: VideoInfo, models: Models, clock: _Clock, warnings: list[str]) -> Analysis:
     """Pass 1: frames to numbers."""
-    started, decoded = time.perf_counter(), 0.0
+    started = time.perf_counter()
     with (
         FrameReader(info) as reader,
         Tracker(models.tracker) as tracker,
@@ -131,8 +131,7 @@ def _analyze(info: VideoInfo, models: Models, clock: _Clock, warnings: list[str]
         analysis = fit(faces, models.morphable)
         if reader.warning:
             warnings.append(reader.warning)
-    decoded = clock.seconds["track"]
-    clock.add("fit", time.perf_counter() - started - decoded)
+    clock.add("fit", time.perf_counter() - started - clock.seconds["track"])
     if not analysis.valid.any():
         raise InputError(
             f"{info.path}: no face in any of its {len(analysis)} frames; "
@@ -211,6 +210,8 @@ def dub(
             writer.write(done.rgb)
             clock.add("encode", time.perf_counter() - started)
             dubbed += done.dubbed
+        started = time.perf_counter()
+    clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
     warnings += writer.warnings
     warnings += _coverage_warnings(dubbed, length)
     return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings))

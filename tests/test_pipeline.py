@@ -4,6 +4,7 @@ import logging
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -39,6 +40,7 @@ FRANCK, SPEECH = (ROOT / "examples/media" / name for name in ("franck.mp4", "spe
 START, STOP, RATE = 48, 84, 24
 BAND_PX, BAND_BLACK, BAND_STEP = 16, 16, 6
 NUMBER = f"if(lt(Y,{BAND_PX}),{BAND_BLACK}+{BAND_STEP}*N,lum(X,Y))"
+LINGER_S = 1.5  # far more than 12 small frames take to encode
 OPTIONS = DubOptions(threads=1, models=MODELS)
 
 # Where nothing was rendered: how much worse than the re-encoded source. x264 gives its bits to the
@@ -469,3 +471,20 @@ def test_interruption_leaves_nothing_behind(
     assert started
     assert all(process._process.poll() is not None for process in started)
     assert caplog.messages == []  # the stopped ffmpeg is no damaged file
+
+
+def test_time_in_which_ffmpeg_finishes_the_file_counts_as_encoding(
+    clip: Path,
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(pipeline.FrameWriter):
+        def __exit__(self, *error: object) -> None:
+            time.sleep(LINGER_S)
+            super().__exit__(*error)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "FrameWriter", Slow)
+    report = dub(clip, speech("0.5"), tmp_path / "out.mp4", models=models, options=OPTIONS)
+    assert report.seconds["encode"] >= LINGER_S

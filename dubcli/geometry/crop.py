@@ -123,8 +123,13 @@ def feather(mask: Bytes, sigma: float = FEATHER) -> Float:
     They rise over two standard deviations inside the mask, from 0 on its outermost pixels: what
     the network did not render never shows, not even mixed in by the interpolation of pasting.
     """
-    inside = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    ramp = np.clip((inside - 1) / (2 * sigma), 0, 1)
+    return _rise(np.pad(mask, 1), 2 * sigma)[1:-1, 1:-1]
+
+
+def _rise(mask: Bytes, ramp_px: float) -> Float:
+    """Return a smooth rise from 0 on the mask's outermost pixels to 1 inside it, [S, S]."""
+    inside = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+    ramp = np.clip((inside - 1) / ramp_px, 0, 1)
     smooth: Float = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     return smooth
 
@@ -241,7 +246,4 @@ def detail_share(
         ramp_px: Over which the share rises from 0 to 1.
     """
     allowed = ((there > 0) | (here == 0)) & (hidden == 0)
-    inside = cv2.distanceTransform(allowed.astype(np.uint8), cv2.DIST_L2, 3)
-    ramp = np.clip((inside - 1) / ramp_px, 0, 1)
-    smooth: Float = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-    return smooth
+    return _rise(allowed.astype(np.uint8), ramp_px)

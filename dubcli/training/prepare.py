@@ -18,11 +18,11 @@ from dubcli.media.audio import AudioReader
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.networks.audio_encoder import AudioEncoder
-from dubcli.records import Float, Frame
+from dubcli.records import Float
 from dubcli.stages.track import MESH_VERTICES, Tracker
 from dubcli.training.crops import MAX_FRAMES, analyse_landmarks, crop_clip, store_crops
 from dubcli.training.data import Clip, Landmarks, load_landmarks, store_landmarks
-from dubcli.training.speech import normalised, store_speech, versions
+from dubcli.training.speech import store_speech, versions
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +75,7 @@ def crop_clips(clips: Iterable[Clip], cache: Path, model: MorphableModel) -> Non
         count = min(len(found.time_s), MAX_FRAMES)
         short = Landmarks(found.landmarks_px[:count], found.time_s[:count], found.size_px)
         with FrameReader(probe_video(clip.path)) as reader:
-            frames: Iterable[Frame] = reader
-            store_crops(cache / "crops", clip.name, crop_clip(iter(frames), short, model))
+            store_crops(cache / "crops", clip.name, crop_clip(iter(reader), short, model))
 
     each_missing(list(clips), cache / "crops", work, "cropping")
 
@@ -105,7 +104,7 @@ def encode_clips(
         seed = int(clip.name[:8], 16) if _is_hex(clip.name[:8]) else len(clip.name)
         made = versions(
             encoder,
-            normalised(waveform_of(clip.path)),
+            waveform_of(clip.path),
             analyse_landmarks(found, model),
             found.time_s,
             clip.sync_lag_s,

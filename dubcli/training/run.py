@@ -17,6 +17,7 @@ from dubcli.checkpoints import (
     record,
     save_arrays,
     save_network,
+    verified_file,
 )
 from dubcli.errors import InputError
 from dubcli.loading import WHISPER, device_for, load_audio_encoder, load_basis
@@ -53,8 +54,6 @@ def train_basis(data: Path, cache: Path, models: Path) -> Path:
     Returns:
         The checkpoint.
     """
-    from dubcli.checkpoints import verified_file
-
     clips = [c for c in read_clips(data) if c.split == "train" and c.set == "wild"]
     track_clips(clips, cache, models)
     made = learn_basis(clips, cache, verified_file(models, "face-landmarker"))
