@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,6 +43,9 @@ from dubcli.records import (
     Progress,
     VideoInfo,
 )
+from dubcli.report.observe import Observer
+from dubcli.report.records import QcReport, numbers_of
+from dubcli.report.write import check_report, write_report
 from dubcli.stages.fit import fit
 from dubcli.stages.render import FaceRenderer, closed_mouth, effect_amount
 from dubcli.stages.select import lip_bank
@@ -147,6 +152,7 @@ def dub(
     *,
     models: Models | None = None,
     options: DubOptions = DEFAULTS,
+    report: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> DubReport:
     """Make the mouth in a video say other words, and write the result.
@@ -157,13 +163,14 @@ def dub(
         output: Where the result goes: .mp4, .m4v, .mov or .mkv.
         models: From ``load_models``; None: loaded as the options say.
         options: See ``DubOptions``.
+        report: Where a QC report goes once the output is complete: .html or .json; None: nowhere.
         on_progress: Called often with the running stage's progress.
 
     Returns:
         What was done.
 
     Raises:
-        InputError: If an input or the output cannot be used, or no frame shows a face.
+        InputError: If an input, the output or the report cannot be used, or no frame shows a face.
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
@@ -173,6 +180,8 @@ def dub(
     refuse_overwriting_inputs(output, [video, audio])
     if output.exists() and not options.overwrite:
         raise InputError(f"{output}: exists already; give another name or --overwrite")
+    if report is not None:
+        check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     started = time.perf_counter()
     models = models or load_models(options)
     clock.add("load", time.perf_counter() - started)
@@ -200,21 +209,42 @@ def dub(
     last = int(bank.max()) + 1
     with FrameReader(info, 0, last) as reader, closing(_ahead(reader)) as frames:
         face.load_lip_bank(clock.watch("references", frames, last), bank)
-    dubbed = 0
+    observer = Observer(analysis, amount, draw)
     with (
         FrameWriter(output, info, speech=speech, frame_count=length, options=options) as writer,
         closing(_ahead(bounced_frames(info, len(analysis), length))) as frames,
     ):
-        for done in clock.watch("render", face.render(frames, mouths), length):
+        for done in clock.watch("render", face.render(frames, observer.watch(mouths)), length):
             started = time.perf_counter()
             writer.write(done.rgb)
             clock.add("encode", time.perf_counter() - started)
-            dubbed += done.dubbed
+            observer.note(dubbed=done.dubbed)
         started = time.perf_counter()
     clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
     warnings += writer.warnings
+    curves = observer.curves()
+    dubbed = int(curves.dubbed.sum())
     warnings += _coverage_warnings(dubbed, length)
-    return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings))
+    if report is not None:
+        observed = QcReport(
+            video=video,
+            speech=audio,
+            output=output,
+            info=info,
+            source_count=len(analysis),
+            curves=curves,
+            numbers=numbers_of(curves, info.frame_rate),
+            options=options,
+            device=str(models.device),
+            models=models.checkpoints,
+            seconds=dict(clock.seconds),
+            warnings=tuple(warnings),
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        started = time.perf_counter()
+        write_report(observed, report, watch=partial(clock.watch, "report"))
+        clock.seconds["report"] = time.perf_counter() - started
+    return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings), report=report)
 
 
 def _ahead(frames: Iterable[Frame]) -> Generator[Frame, None, None]:

@@ -143,3 +143,4 @@ class DubReport:
     dubbed_frames: int
     seconds: dict[str, float]  # wall-clock per stage
     warnings: tuple[str, ...]
+    report: Path | None = None  # the QC report, where one was asked for

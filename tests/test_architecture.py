@@ -22,8 +22,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": {"errors", "config", "manifest", "networks"},
     "stages": FOUNDATION | {"geometry", "networks"},
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
+    "report": FOUNDATION | {"geometry", "media", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading"},
-    "pipeline": FOUNDATION | LOWER | {"loading"},
+    "pipeline": FOUNDATION | LOWER | {"loading", "report"},
     "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
 }
 ENTRANCES = {"__init__", "__main__"}
