@@ -243,19 +243,19 @@ def _passages(report: QcReport, found: list[Range], found_cuts: tuple[int, ...])
          "Pass-through" if each.state in PASSED else "Low confidence", REASONS[each.state])
         for each in found
     ]  # fmt: skip
-    rows += [(frame, 1, "cut", "Cut", "another shot begins") for frame in found_cuts]
+    rows += [(frame, 1, "cut", "Cut", "new shot") for frame in found_cuts]
     rows.sort()
     more = len(rows) - LISTED
     listed = "".join(
-        f'<tr><td><button type="button" class="jump" data-frame="{start}">'
-        f"{timecode(start, report.frame_rate)}</button></td><td class=n>{start}</td>"
+        f'<tr><td><button type="button" class="jump" data-frame="{start}" title="frame {start}">'
+        f"{timecode(start, report.frame_rate)}</button></td>"
         f'<td class=n>{count if kind != "cut" else ""}</td><td><span class="key {kind}"></span>'
         f"{name}</td><td>{shown(reason)}</td></tr>"
         for start, count, kind, name, reason in rows[:LISTED]
     )
     if more > 0:
-        listed += f"<tr><td colspan=5>and {more} more, in the report as .json</td></tr>"
-    return listed or "<tr><td colspan=5>None: every frame has the full effect.</td></tr>"
+        listed += f"<tr><td colspan=4>and {more} more: see the report as .json</td></tr>"
+    return listed or "<tr><td colspan=4>None: every frame has the full effect.</td></tr>"
 
 
 def _number(number: NumberLike) -> str:

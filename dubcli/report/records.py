@@ -25,10 +25,10 @@ DUBBED, NO_FACE, TURNED_AWAY, PARTIAL, TURNED = range(5)  # the state of a frame
 PASSED, DOUBTFUL = frozenset({NO_FACE, TURNED_AWAY}), frozenset({PARTIAL, TURNED})
 REASONS = {
     DUBBED: "dubbed",
-    NO_FACE: "no face was found",
-    TURNED_AWAY: "the head is turned too far",
-    PARTIAL: "partial effect: it fades in or out here",
-    TURNED: "the head is turned by more than 40 degrees",
+    NO_FACE: "no face found",
+    TURNED_AWAY: "head turned too far",
+    PARTIAL: "partial effect",
+    TURNED: "head turned over 40 degrees",
 }
 
 
@@ -144,7 +144,7 @@ def states(curves: Curves) -> Integers:
         >>> amount = np.float32([0, 0.5, 1, 1])
         >>> curves = Curves(frames, frames * 0, amount > 0, amount, turn, turn, turn)
         >>> [REASONS[int(state)] for state in states(curves)][:3]
-        ['no face was found', 'partial effect: it fades in or out here', 'dubbed']
+        ['no face found', 'partial effect', 'dubbed']
     """
     no_face = np.isnan(curves.turn_rad)
     with np.errstate(invalid="ignore"):
@@ -239,7 +239,7 @@ def _opening_numbers(curves: Curves, rate_hz: float) -> tuple[Number, ...]:
             "mouth",
             closures(made),
             closures(real),
-            "a minute",
+            "/ min",
             "real",
             f"opening at or below {closed_cm:.2f} cm; other words close at other times",
         ),

@@ -1,7 +1,6 @@
 """The page in a real browser: it plays, steps, wipes, and asks the network for nothing."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,7 +182,7 @@ def test_click_on_the_timeline_and_on_a_passage_goes_there(page: Any) -> None:
     page.wait(f"{SETTLED} && {NUMBER} === 31")
     assert page.run(READ) == [31, 31, 31]
     said = page.run("document.getElementById('state').textContent")
-    assert said == "Pass-through: the head is turned too far"
+    assert said == "Pass-through: head turned too far"
     page.run("document.querySelectorAll('.jump')[1].click()")
     page.wait(f"{SETTLED} && {NUMBER} === 15")
     page.run("document.activeElement.blur()")
