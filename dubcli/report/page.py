@@ -176,15 +176,19 @@ def _facts(report: QcReport) -> str:
     """Return the head of the page: what was made of what."""
     info, curves = report.info, report.curves
     rate = info.frame_rate
-    exact = "" if rate.denominator == 1 else f" ({rate.numerator}/{rate.denominator})"
+    whole = rate.denominator == 1
+    shown_rate = f"{rate} fps" if whole else f"{float(rate):.3f} fps ({rate})"
     return _pairs(
         (
             ("Video", report.video),
             ("Speech", report.speech),
             ("Output", report.output),
-            ("Picture", f"{info.width} x {info.height}, {float(rate):.3f} fps{exact}"),
-            ("Length", f"{len(curves) / float(rate):.2f} s, {len(curves)} frames"),
-            ("Dubbed", f"{int(curves.dubbed.sum())} frames"),
+            ("Picture", f"{info.width} x {info.height}, {shown_rate}"),
+            (
+                "Length",
+                f"{len(curves) / float(rate):.2f} s, {len(curves)} frames, "
+                f"{int(curves.dubbed.sum())} dubbed",
+            ),
         )
     )
 
