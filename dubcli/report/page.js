@@ -55,7 +55,7 @@
     const state = data.state[shown];
     const kind = state === 0 ? "" : state <= 2 ? "passed" : "doubtful";
     const reason = data.reasons[state];
-    const number = (value) => (value === null ? "none" : `${value.toFixed(2)} cm`);
+    const number = (value) => (value === null ? "-" : `${value.toFixed(2)} cm`);
     $("timecode").textContent = timecode(shown);
     $("number").textContent = shown;
     $("state").className = `state ${kind}`;

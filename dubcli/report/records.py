@@ -25,7 +25,7 @@ DUBBED, NO_FACE, TURNED_AWAY, PARTIAL, TURNED = range(5)  # the state of a frame
 PASSED, DOUBTFUL = frozenset({NO_FACE, TURNED_AWAY}), frozenset({PARTIAL, TURNED})
 REASONS = {
     DUBBED: "dubbed",
-    NO_FACE: "no face found",
+    NO_FACE: "no face",
     TURNED_AWAY: "head turned too far",
     PARTIAL: "partial effect",
     TURNED: "head turned over 40 degrees",
@@ -144,7 +144,7 @@ def states(curves: Curves) -> Integers:
         >>> amount = np.float32([0, 0.5, 1, 1])
         >>> curves = Curves(frames, frames * 0, amount > 0, amount, turn, turn, turn)
         >>> [REASONS[int(state)] for state in states(curves)][:3]
-        ['no face found', 'partial effect', 'dubbed']
+        ['no face', 'partial effect', 'dubbed']
     """
     no_face = np.isnan(curves.turn_rad)
     with np.errstate(invalid="ignore"):
@@ -250,6 +250,6 @@ def _opening_numbers(curves: Curves, rate_hz: float) -> tuple[Number, ...]:
             change(curves.source_opening_cm),
             "cm",
             "real",
-            "far above the real one trembles, far below is too smooth",
+            "where the source speaks too: far above trembles, far below is too smooth",
         ),
     )

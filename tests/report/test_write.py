@@ -65,7 +65,7 @@ def test_json_holds_every_frame_and_no_constant_that_json_lacks(
         "start": 10,
         "stop": 15,
         "start_timecode": "00:00:00:10",
-        "reason": "no face found",
+        "reason": "no face",
     }
     assert [each["frame"] for each in read["cuts"]] == [20, 40, 79]
     assert {len(curve) for curve in read["curves"].values()} == {90}
