@@ -14,7 +14,7 @@ from dubcli.records import AudioWindow, Float
 from dubcli.report.records import Range
 
 HEIGHT = 100
-COLUMNS = 1500
+COLUMNS = 6000  # four a pixel of a wide window: some are left to see after zooming in
 
 
 def peaks(windows: Iterable[AudioWindow], total: int, columns: int = COLUMNS) -> Float:

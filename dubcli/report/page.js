@@ -21,6 +21,8 @@
   let wanted = null; // the frame that a seek is to end at
   let view = "side";
   let wipe = 0.5; // how much of the width is the source's
+  let from = 0; // the frames that the timeline shows: from, from + 1, ... from + span - 1
+  let span = data.frames;
 
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   const two = (value) => String(value).padStart(2, "0");
@@ -65,7 +67,8 @@
     $("effect").textContent = `${data.effect[shown]} %`;
     $("opening").textContent = number(data.opening[shown]);
     $("source-opening").textContent = number(data.sourceOpening[shown]);
-    $("playhead").style.left = `${(100 * (shown + 0.5)) / data.frames}%`;
+    if (shown < from || shown >= from + span) place(shown - 0.1 * span);
+    $("playhead").style.left = percent(shown + 0.5);
     $("timeline").setAttribute("aria-valuenow", shown);
     $("timeline").setAttribute("aria-valuetext", `${timecode(shown)}, frame ${shown}`);
   }
@@ -194,7 +197,7 @@
   });
   onDrag($("timeline"), (share) => {
     video.pause();
-    seek(Math.floor(share * data.frames));
+    seek(Math.floor(from + share * span));
   });
 
   // Passages: where marks begin
@@ -219,6 +222,9 @@
     End: () => step(data.frames),
     "[": () => jump(starts.findLast((start) => start < target())),
     "]": () => jump(starts.find((start) => start > target())),
+    "+": () => zoom(2),
+    "=": () => zoom(2),
+    "-": () => zoom(0.5),
     w: () => choose(view === "wipe" ? "side" : "wipe"),
   };
   document.addEventListener("keydown", (event) => {
@@ -243,15 +249,38 @@
   $("forward").addEventListener("click", () => step(1));
   $("end").addEventListener("click", () => step(data.frames));
 
-  // The time axis
+  // The timeline: what it shows, and its axis
+  const percent = (frame) => `${(100 * (frame - from)) / span}%`;
+  function place(start) {
+    from = Math.round(clamp(start, 0, data.frames - span));
+    for (const picture of document.querySelectorAll("#timeline svg")) {
+      const { x, y, width, height } = picture.viewBox.baseVal;
+      const scale = picture.dataset.wide / data.frames;
+      if (x !== from * scale || width !== span * scale) {
+        picture.setAttribute("viewBox", `${from * scale} ${y} ${span * scale} ${height}`);
+      }
+    }
+    $("playhead").style.left = percent(shown + 0.5);
+    $("beyond").hidden = data.playable >= from + span;
+    $("beyond").style.left = percent(Math.max(from, data.playable));
+    $("zoom").textContent = span === data.frames ? "whole dub" : `${(span / rate).toFixed(1)} s`;
+    ticks();
+  }
+  function zoom(factor) {
+    span = Math.round(clamp(span / factor, Math.min(data.frames, base), data.frames));
+    place(shown - span / 2);
+  }
+  $("closer").addEventListener("click", () => zoom(2));
+  $("wider").addEventListener("click", () => zoom(0.5));
   function ticks() {
     const axis = $("axis");
-    const seconds = data.frames / rate;
+    const seconds = span / rate;
+    const start = from / rate;
     const room = Math.max(1, Math.floor(axis.clientWidth / 70));
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
     const every = steps.find((each) => seconds / each <= room) ?? seconds;
     axis.replaceChildren();
-    for (let k = 0; k * every < seconds; k += 1) {
+    for (let k = Math.ceil(start / every); k * every < start + seconds; k += 1) {
       const label = document.createElement("span");
       const time = k * every;
       const whole = Math.floor(time + 1e-6);
@@ -259,16 +288,15 @@
         every < 1
           ? `${time.toFixed(1)} s`
           : `${Math.floor(whole / 60)}:${two(whole % 60)}`;
-      if ((1 - time / seconds) * axis.clientWidth < 40) label.textContent = "";
-      label.style.left = `${(100 * time) / seconds}%`;
+      const share = (time - start) / seconds;
+      if ((1 - share) * axis.clientWidth < 40) label.textContent = "";
+      label.style.left = `${100 * share}%`;
       axis.append(label);
     }
   }
 
   $("last").textContent = data.frames - 1;
   $("timeline").setAttribute("aria-valuemax", data.frames - 1);
-  $("beyond").hidden = data.playable === data.frames;
-  $("beyond").style.left = `${(100 * data.playable) / data.frames}%`;
   sheet.width = data.width;
   sheet.height = 2 * data.height;
   $("zero").style.top = `${100 * data.zero}%`;
@@ -279,7 +307,7 @@
     });
   }
   layOut();
-  ticks();
+  place(0);
   report();
 
   video.addEventListener("loadeddata", () => seek(0), { once: true });

@@ -190,6 +190,25 @@ def test_click_on_the_timeline_and_on_a_passage_goes_there(page: Any) -> None:
     assert steps(page, "[", 15) == [15, 15, 15]
 
 
+def test_timeline_zooms_in_around_the_frame_and_follows_it(page: Any) -> None:
+    steps(page, "]", 10)
+    for _ in range(2):
+        page.press("+", "Equal", text="+")
+    assert page.run("document.getElementById('zoom').textContent") == "1.0 s"  # no closer
+    left, top, width, _ = page.box("#timeline")
+    assert page.box(".mark.passed")[0] == pytest.approx(left + width * 10 / 30, abs=2)
+    page.drag((left + width * 15.5 / 30, top + 20))
+    page.wait(f"{SETTLED} && {NUMBER} === 15")
+    steps(page, "]", 20)
+    steps(page, "]", 30)  # beyond the right edge
+    at = page.box("#playhead")[0]
+    assert left < at < left + width
+    for _ in range(3):
+        page.press("-", "Minus", text="-")
+    assert page.run("document.getElementById('zoom').textContent") == "whole dub"
+    assert page.box("#playhead")[0] == pytest.approx(left + width * 30.5 / 90, abs=2)
+
+
 @pytest.mark.parametrize("width", [1280, 380])
 def test_page_fits_its_window(page: Any, width: int) -> None:
     page.send(
