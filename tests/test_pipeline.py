@@ -1,5 +1,6 @@
 """The whole of ``dub`` on a real clip with the checkpoints we ship."""
 
+import base64
 import json
 import logging
 import shutil
@@ -260,8 +261,8 @@ def test_the_lower_face_changes(dubbed: Dub, coded: list[Bytes]) -> None:
 def test_longer_speech_bounces_the_video_and_mkv_keeps_every_sample(
     short_clip: Path, speech: Callable[[str], Path], models: Models, tmp_path: Path
 ) -> None:
-    output, sound = tmp_path / "out.mkv", speech("0.75")
-    report = dub(short_clip, sound, output, models=models, options=OPTIONS)
+    output, sound, page = tmp_path / "out.mkv", speech("0.75"), tmp_path / "qc.html"
+    report = dub(short_clip, sound, output, models=models, options=OPTIONS, report=page)
     frames = read(output)
     assert report.frames == report.dubbed_frames == len(frames) == 18
     assert numbers(frames) == list(bounced_indices(12, 18)) == [*range(12), 10, 9, 8, 7, 6, 5]
@@ -270,7 +271,16 @@ def test_longer_speech_bounces_the_video_and_mkv_keeps_every_sample(
         "the video runs forward and backward to fill it",
     )
     np.testing.assert_array_equal(samples(output), samples(sound))
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "qc.html"]
+    text = page.read_text("utf-8")
+    told = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    assert told["source"] == list(bounced_indices(12, 18))
+    embedded = text.partition('<script class="clip" type="text/plain">')[2].partition("<")[0]
+    video = tmp_path / "embedded.mp4"
+    video.write_bytes(base64.b64decode(embedded))
+    pair = [np.split(frame, 2) for frame in read(video)]
+    assert numbers(upper for upper, _ in pair) == numbers(lower for _, lower in pair)
+    assert numbers(lower for _, lower in pair) == list(bounced_indices(12, 18))
 
 
 def test_frames_without_a_face_pass_through_and_mov_keeps_every_sample(
