@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": {"errors", "config", "manifest", "networks"},
     "stages": FOUNDATION | {"geometry", "networks"},
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
-    "training": FOUNDATION | LOWER | {"loading"},
+    "extras": {"errors", "records", "geometry", "networks", "checkpoints"},
+    "training": FOUNDATION | LOWER | {"loading", "extras"},
     "pipeline": FOUNDATION | LOWER | {"loading"},
     "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
 }
