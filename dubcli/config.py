@@ -8,6 +8,8 @@ from dubcli.errors import InputError
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
 CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
 
+PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
+
 
 @dataclass(frozen=True, slots=True)
 class DubOptions:

@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from dubcli.config import DEFAULTS, DubOptions
+from dubcli.config import CONTAINERS, DEFAULTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import Models, load_models
@@ -278,10 +278,7 @@ def dub(
     """
     clock, warnings = Clock(on_progress), list[str]()
     info, speech = probe_video(video), probe_audio(audio)
-    check_output(output)
-    refuse_overwriting_inputs(output, [video, audio])
-    if output.exists() and not options.overwrite:
-        raise InputError(f"{output}: exists already; give another name or --overwrite")
+    refuse_output(output, [video, audio], CONTAINERS, options)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     length, dubbed = len(ready), 0
     with (
@@ -298,6 +295,26 @@ def dub(
     warnings += writer.warnings
     warnings += _coverage_warnings(dubbed, length)
     return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings))
+
+
+def refuse_output(
+    output: Path, inputs: Sequence[Path], extensions: Collection[str], options: DubOptions
+) -> None:
+    """Refuse an output that could not or must not be written, before any work is done.
+
+    Args:
+        output: The file to be written.
+        inputs: The files to be read.
+        extensions: What the output may end in.
+        options: ``overwrite`` is read.
+
+    Raises:
+        InputError: If it is refused.
+    """
+    check_output(output, extensions)
+    refuse_overwriting_inputs(output, inputs)
+    if output.exists() and not options.overwrite:
+        raise InputError(f"{output}: exists already; give another name or --overwrite")
 
 
 def _ahead(frames: Iterable[Frame]) -> Generator[Frame, None, None]:

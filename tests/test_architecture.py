@@ -14,6 +14,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "config": {"errors"},
+    "timecode": {"errors"},
+    "sheet": {"records"},
     "geometry": {"records"},
     "metrics": {"records", "geometry"},
     "networks": set(),
@@ -24,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading"},
     "pipeline": FOUNDATION | LOWER | {"loading"},
-    "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
+    "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
+    "cli": FOUNDATION | {"pipeline", "training", "checkpoints", "preview", "timecode"},
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

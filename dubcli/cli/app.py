@@ -36,6 +36,7 @@ from dubcli.cli.options import (
     ThreadsOption,
     VideoArgument,
 )
+from dubcli.cli.preview import preview
 from dubcli.cli.train import train_app
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import DubError
@@ -54,6 +55,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="The checkpoints that dubcli uses.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
+app.command("preview")(preview)
 
 
 def _print_version(wanted: bool) -> None:
