@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": FOUNDATION | LOWER | {"loading"},
     "pipeline": FOUNDATION | LOWER | {"loading"},
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
-    "cli": FOUNDATION | {"pipeline", "training", "checkpoints", "preview", "timecode"},
+    "bench": FOUNDATION | {"media", "loading", "pipeline"},
+    "cli": FOUNDATION | {"pipeline", "training", "checkpoints", "preview", "bench", "timecode"},
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

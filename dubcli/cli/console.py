@@ -78,7 +78,7 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
         rows: Name and value.
     """
     for name, value in rows:
-        typer.echo(f"{name:<{NAME_WIDTH}}{_one_line(value)}")
+        typer.echo(f"{name:<{NAME_WIDTH}}{' '.join(value.splitlines())}")
 
 
 def report_rows(report: DubReport) -> list[tuple[str, str]]:

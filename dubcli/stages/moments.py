@@ -7,6 +7,8 @@ import numpy as np
 
 from dubcli.records import Facts, Float
 
+QUARTER = 4  # the share of the frames, 1 / 4, that may count as open or as closed
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -20,8 +22,9 @@ def choose_moments(opening: Float, speaking: Facts, usable: Facts, count: int) -
     """Return the frames with the widest mouths and those with the most closed, spread in time.
 
     The best come first, each at least T / ``count`` frames from those of its kind already taken;
-    where that leaves too few, the distance is halved. Closures in speech (p, b, m) come before the
-    closed mouths of silence, which show less.
+    where that leaves too few, the distance is halved. Only the widest and the narrowest quarter are
+    looked at: spreading must not make an open mouth of a half-closed one. Closures in speech (p, b,
+    m) come before the closed mouths of silence, which show less.
 
     Args:
         opening: Of the generated lips, [T] cm.
@@ -37,11 +40,14 @@ def choose_moments(opening: Float, speaking: Facts, usable: Facts, count: int) -
     """
     frames = np.flatnonzero(usable)
     apart = len(opening) // max(count, 1)
+    most_open, most_closed = (count + 1) // 2, count // 2
     widest = frames[np.argsort(-opening[frames], kind="stable")]
-    chosen = _spread(widest.tolist(), (count + 1) // 2, apart)
+    widest = widest[: max(len(frames) // QUARTER, most_open)]
+    chosen = _spread(widest.tolist(), most_open, apart)
     rest = np.setdiff1d(frames, np.array(chosen, dtype=np.int64))
     narrowest = rest[np.lexsort((opening[rest], ~speaking[rest]))]  # speech first, then by opening
-    return Moments(tuple(chosen), tuple(_spread(narrowest.tolist(), count // 2, apart)))
+    narrowest = narrowest[: max(int(speaking[rest].sum()) // QUARTER, most_closed)]
+    return Moments(tuple(chosen), tuple(_spread(narrowest.tolist(), most_closed, apart)))
 
 
 def _spread(best_first: Iterable[int], count: int, apart: int) -> list[int]:
