@@ -78,43 +78,57 @@ def preview(
     clock, warnings = Clock(on_progress), list[str]()
     if count is None:
         count = 0 if at else PREVIEW_MOMENTS
-    lowest = 0 if at else 1
-    if not lowest <= count <= MOST_MOMENTS:
-        raise InputError(f"--count is {count}: give a value from {lowest} to {MOST_MOMENTS}")
+    _check_count(count, 0 if at else 1)
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], {".png"}, options)
-    for time_s in at:
-        if time_s >= speech.duration_s:
-            raise InputError(
-                f"--at {format_time(time_s)}: the dub ends with the speech, at "
-                f"{format_time(speech.duration_s)}; give an earlier time"
-            )
+    _check_times(at, speech.duration_s)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     opening = np.array([ready.draw.gap(mouth.displacement) for mouth in ready.mouths()])
     source = np.array(list(bounced_indices(len(ready.analysis), len(ready))))
     moments = [_Moment(frame_at(time_s, info.frame_rate), "chosen") for time_s in sorted(at)]
     if count:
         moments += _automatic(ready, opening, source, count)
+    tiles, pictures = _render(ready, moments, opening, source, clock)
+    write_png(output, draw_sheet(_rows(tiles, pictures)))
+    return PreviewReport(output, len(ready), tuple(tiles), dict(clock.seconds), tuple(warnings))
+
+
+def _check_count(count: int, lowest: int) -> None:
+    """Refuse a number of moments that makes no sheet."""
+    if not lowest <= count <= MOST_MOMENTS:
+        raise InputError(f"--count is {count}: give a value from {lowest} to {MOST_MOMENTS}")
+
+
+def _check_times(at: Sequence[Fraction], end_s: Fraction) -> None:
+    """Refuse times that the dub does not reach, and more than a sheet holds."""
+    if len(at) > MOST_MOMENTS:
+        raise InputError(f"--at is given {len(at)} times: give at most {MOST_MOMENTS}")
+    for time_s in at:
+        if time_s >= end_s:
+            raise InputError(
+                f"--at {format_time(time_s)}: the dub ends with the speech, at "
+                f"{format_time(end_s)}; give an earlier time"
+            )
+
+
+def _render(
+    ready: Ready, moments: Sequence[_Moment], opening: Float, source: Integers, clock: Clock
+) -> tuple[list[PreviewTile], dict[int, tuple[Bytes, Bytes]]]:
+    """Return the tiles, and of each output frame among them its face: the source's, the dub's."""
     chosen = sorted({moment.frame for moment in moments})
-    boxes = _boxes(ready, source[chosen])
-    cut: dict[int, tuple[Bytes, Bytes]] = {}
+    pictures: dict[int, tuple[Bytes, Bytes]] = {}
     dubbed: dict[int, bool] = {}
     rendered = clock.watch("render", render_chosen(ready, chosen), len(chosen))
+    boxes = _boxes(ready, source[chosen])
     for frame, box, (before, after) in zip(chosen, boxes, rendered, strict=True):
-        cut[frame] = before[box].copy(), after.rgb[box].copy()
+        pictures[frame] = before[box].copy(), after.rgb[box].copy()
         dubbed[frame] = after.dubbed
+    rate = ready.info.frame_rate
     tiles = [
-        PreviewTile(
-            Fraction(m.frame) / info.frame_rate,
-            m.frame,
-            m.kind,
-            float(opening[m.frame]),
-            dubbed[m.frame],
-        )
+        PreviewTile(m.frame / rate, m.frame, m.kind, float(opening[m.frame]), dubbed[m.frame])
         for m in moments
     ]
-    write_png(output, draw_sheet(_rows(tiles, cut)))
-    return PreviewReport(output, len(ready), tuple(tiles), dict(clock.seconds), tuple(warnings))
+    return tiles, pictures
 
 
 def _automatic(ready: Ready, opening: Float, source: Integers, count: int) -> list[_Moment]:
@@ -153,11 +167,13 @@ def _boxes(ready: Ready, source: Integers) -> list[tuple[slice, slice]]:
     return boxes
 
 
-def _rows(tiles: Sequence[PreviewTile], cut: dict[int, tuple[Bytes, Bytes]]) -> list[list[Tile]]:
+def _rows(
+    tiles: Sequence[PreviewTile], pictures: dict[int, tuple[Bytes, Bytes]]
+) -> list[list[Tile]]:
     """Return the tiles in rows; each kind begins a new one."""
     rows = []
     for kind in KINDS:
-        drawn = [Tile(*cut[tile.frame], label_of(tile)) for tile in tiles if tile.kind == kind]
+        drawn = [Tile(*pictures[tile.frame], label_of(tile)) for tile in tiles if tile.kind == kind]
         rows += [drawn[start : start + COLUMNS] for start in range(0, len(drawn), COLUMNS)]
     return rows
 

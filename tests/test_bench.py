@@ -68,8 +68,8 @@ def test_clip_is_cut_and_scaled_in_proportion_and_nothing_is_left(
 ) -> None:
     seen = Seen()
     monkeypatch.setattr(module, "_in_new_process", seen)
-    result = bench(FRANCK, SPEECH, heights=[64, 300], seconds=Fraction(1), options=OPTIONS)
-    assert seen.clips == [(80, 64, 24, 1), (374, 300, 24, 1)]
+    result = bench(FRANCK, SPEECH, heights=[64, 320], seconds=Fraction(1), options=OPTIONS)
+    assert seen.clips == [(80, 64, 24, 1), (400, 320, 24, 1)]
     assert result.sizes == (SIZE, SIZE)
     assert not seen.folder.exists()
 

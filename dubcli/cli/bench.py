@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 BenchVideoArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[VIDEO]", help="Video of a talking face.", show_default="the example"),
+    typer.Argument(metavar="VIDEO", help="Video of a talking face.", show_default="the example"),
 ]
 BenchSpeechArgument = Annotated[
-    Path | None, typer.Argument(metavar="[SPEECH]", help="Speech.", show_default="the example")
+    Path | None, typer.Argument(metavar="SPEECH", help="Speech.", show_default="the example")
 ]
 HeightsOption = Annotated[str, typer.Option(help="Sizes to measure: heights with commas between.")]
 SecondsOption = Annotated[float, typer.Option(help="Length to dub, 0.1 to 600 s.")]

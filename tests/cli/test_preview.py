@@ -47,7 +47,7 @@ def test_table_names_each_tile(calls: list[dict[str, Any]]) -> None:
     assert CliRunner().invoke(app, COMMAND).stdout.splitlines() == [
         "output            s.png",
         "frames of the dub 50",
-        "tile              00:00:01.459 open 12 mm",
+        "tile              00:00:01.459  open  12 mm",
         "track             1.5 s",
         "warning           short speech",
     ]
