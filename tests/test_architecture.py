@@ -14,6 +14,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "config": {"errors"},
+    "timecode": {"errors"},
+    "sheet": {"records"},
     "geometry": {"records"},
     "metrics": {"records", "geometry"},
     "networks": set(),
@@ -25,7 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "extras": {"errors", "records", "geometry", "networks", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading", "extras"},
     "pipeline": FOUNDATION | LOWER | {"loading"},
-    "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
+    "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
+    "bench": FOUNDATION | {"media", "loading", "pipeline"},
+    "cli": FOUNDATION | {"pipeline", "training", "checkpoints", "preview", "bench", "timecode"},
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
