@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dubcli.checkpoints import load_arrays, load_as, models_root, verified_file
+from dubcli.checkpoints import (
+    ManifestEntry,
+    load_arrays,
+    load_as,
+    models_root,
+    read_manifest,
+    verified_file,
+)
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel
@@ -33,6 +40,7 @@ class Models:
     lip_sync: LipSyncNet
     renderer: DualAttentionRenderer
     device: torch.device
+    checkpoints: tuple[ManifestEntry, ...] = ()  # what the others were loaded from
 
 
 def device_for(name: str) -> torch.device:
@@ -76,6 +84,8 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
             f"--audio-encoder {options.audio_encoder}: the geometry network in {root} was trained "
             f"on {trained_on}; train one on the other features with: dubcli train geometry"
         )
+    used = (TRACKER, BASIS, options.audio_encoder, GEOMETRY, RENDERER)
+    entries = read_manifest(root)
     return Models(
         verified_file(root, TRACKER),
         load_basis(root),
@@ -83,6 +93,7 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
         lip_sync.to(device),
         renderer.to(device),
         device,
+        tuple(entries[name] for name in used if name in entries),
     )
 
 

@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +45,9 @@ from dubcli.records import (
     Progress,
     VideoInfo,
 )
+from dubcli.report.observe import Observer
+from dubcli.report.records import QcReport, numbers_of
+from dubcli.report.write import check_report, write_report
 from dubcli.stages.fit import fit
 from dubcli.stages.render import DubbedFrame, FaceRenderer, closed_mouth, effect_amount
 from dubcli.stages.select import lip_bank
@@ -256,6 +261,7 @@ def dub(
     *,
     models: Models | None = None,
     options: DubOptions = DEFAULTS,
+    report: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> DubReport:
     """Make the mouth in a video say other words, and write the result.
@@ -266,35 +272,61 @@ def dub(
         output: Where the result goes: .mp4, .m4v, .mov or .mkv.
         models: From ``load_models``; None: loaded as the options say.
         options: See ``DubOptions``.
+        report: Where a QC report goes once the output is complete: .html or .json; None: nowhere.
         on_progress: Called often with the running stage's progress.
 
     Returns:
         What was done.
 
     Raises:
-        InputError: If an input or the output cannot be used, or no frame shows a face.
+        InputError: If an input, the output or the report cannot be used, or no frame shows a face.
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
     clock, warnings = Clock(on_progress), list[str]()
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], CONTAINERS, options)
+    if report is not None:
+        check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
-    length, dubbed = len(ready), 0
+    length = len(ready)
+    observer = Observer(ready.analysis, ready.amount, ready.draw)
     with (
         FrameWriter(output, info, speech=speech, frame_count=length, options=options) as writer,
         closing(_ahead(ready.frames())) as frames,
     ):
-        for done in clock.watch("render", ready.face.render(frames, ready.mouths()), length):
+        mouths = observer.watch(ready.mouths())
+        for done in clock.watch("render", ready.face.render(frames, mouths), length):
             started = time.perf_counter()
             writer.write(done.rgb)
             clock.add("encode", time.perf_counter() - started)
-            dubbed += done.dubbed
+            observer.note(dubbed=done.dubbed)
         started = time.perf_counter()
     clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
     warnings += writer.warnings
+    curves = observer.curves()
+    dubbed = int(curves.dubbed.sum())
     warnings += _coverage_warnings(dubbed, length)
-    return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings))
+    if report is not None:
+        observed = QcReport(
+            video=video,
+            speech=audio,
+            output=output,
+            info=info,
+            source_count=len(ready.analysis),
+            curves=curves,
+            numbers=numbers_of(curves, info.frame_rate),
+            options=options,
+            device=str(ready.models.device),
+            models=ready.models.checkpoints,
+            seconds=dict(clock.seconds),
+            warnings=tuple(warnings),
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        started = time.perf_counter()
+        write_report(observed, report, watch=partial(clock.watch, "report"))
+        clock.seconds["report"] = time.perf_counter() - started
+    return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings), report=report)
 
 
 def refuse_output(

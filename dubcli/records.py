@@ -143,6 +143,7 @@ class DubReport:
     dubbed_frames: int
     seconds: dict[str, float]  # wall-clock per stage
     warnings: tuple[str, ...]
+    report: Path | None = None  # the QC report, where one was asked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)

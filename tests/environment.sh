@@ -53,3 +53,24 @@ prepare_gl() {
     has_gl || echo "libEGL.so.1 or libGLESv2.so.2 is missing, so face tracking will fail:" \
         "install libegl1 and libgles2 (Debian's names)." >&2
 }
+
+has_chromium() {
+    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 ||
+        command -v google-chrome >/dev/null 2>&1 || command -v google-chrome-stable >/dev/null 2>&1
+}
+
+# The test of the report's page needs a browser; without one it is skipped.
+prepare_chromium() {
+    if has_chromium; then
+        return 0
+    fi
+    # Not Ubuntu, whose package of that name is a snap.
+    if [ "$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release; then
+        echo "Installing chromium, in which the report's page is tested."
+        { apt-get install -y -qq --no-install-recommends chromium ||
+            { apt-get update -qq &&
+                apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1 || true
+    fi
+    has_chromium || echo "There is no Chromium, so the test of the report's page in a browser will" \
+        "be skipped: install chromium (Debian's name) to run it." >&2
+}

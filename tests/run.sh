@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 . tests/environment.sh
 prepare_venv '[dev]'
 prepare_gl
+prepare_chromium
 .venv/bin/ruff format --quiet --check .
 .venv/bin/ruff check --quiet .
 .venv/bin/mypy

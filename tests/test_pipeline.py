@@ -1,5 +1,6 @@
 """The whole of ``dub`` on a real clip with the checkpoints we ship."""
 
+import json
 import logging
 import shutil
 import subprocess
@@ -279,11 +280,26 @@ def test_frames_without_a_face_pass_through_and_mov_keeps_every_sample(
     video = excerpt(tmp_path / "grey.mp4", 18, grey)
     output, sound = tmp_path / "out.mov", speech("0.75")
     output.write_text("to be replaced")
-    report = dub(video, sound, output, models=models, options=replace(OPTIONS, overwrite=True))
+    page = tmp_path / "qc.json"
+    report = dub(
+        video, sound, output, models=models, options=replace(OPTIONS, overwrite=True), report=page
+    )
     source, frames = read(video), read(output)
     assert numbers(frames) == list(range(18))
     assert (report.frames, report.dubbed_frames) == (18, 13)
     assert report.warnings == ("5 of 18 frames show no face that can be dubbed and are unchanged",)
+    assert report.report == page
+    assert "report" in report.seconds
+    noted = json.loads(page.read_text())
+    assert [(each["start"], each["stop"]) for each in noted["pass_through"]] == [(7, 12)]
+    assert [(each["start"], each["stop"]) for each in noted["low_confidence"]] == [(3, 7), (12, 16)]
+    assert noted["curves"]["source_frame"] == list(range(18))
+    openings = noted["curves"]["opening_cm"]
+    assert [t for t, opening in enumerate(openings) if opening is None] == list(range(7, 12))
+    used = {entry["name"]: entry["sha256"] for entry in noted["models"]}
+    entries = read_manifest(MODELS)
+    assert used == {name: entries[name].sha256 for name in used}
+    assert len(used) == 5
     for t in range(7, 12):
         assert psnr(source[t], frames[t]) > PASSED_DB
     np.testing.assert_array_equal(samples(output), samples(sound))
@@ -364,6 +380,15 @@ def test_existing_output_is_refused_and_kept(
     assert said == f"{output}: exists already; give another name or --overwrite"
     assert output.read_text() == "precious"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_report_that_cannot_be_written_is_refused_before_the_work(
+    short_clip: Path, speech: Callable[[str], Path], tmp_path: Path
+) -> None:
+    output, page = tmp_path / "out.mp4", tmp_path / "qc.pdf"
+    said = refused(InputError, short_clip, speech("0.5"), output, options=OPTIONS, report=page)
+    assert said == f"{page}: the report must end in one of .html, .json"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_output_that_is_an_input_is_refused_even_with_overwrite(

@@ -33,6 +33,7 @@ from dubcli.cli.options import (
     OutputOption,
     OverwriteOption,
     PresetOption,
+    ReportOption,
     SpeechArgument,
     ThreadsOption,
     VideoArgument,
@@ -92,6 +93,7 @@ def dub(
     preset: PresetOption = DEFAULTS.preset,
     threads: ThreadsOption = DEFAULTS.threads,
     overwrite: OverwriteOption = DEFAULTS.overwrite,
+    report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the lips in INPUT follow SPEECH and write the result to OUTPUT.
@@ -114,8 +116,8 @@ def dub(
         overwrite=overwrite,
     )
     with console.progress() as on_progress:
-        report = run(video, speech, output, options=options, on_progress=on_progress)
-    console.print_report(report, as_json=as_json)
+        done = run(video, speech, output, options=options, report=report, on_progress=on_progress)
+    console.print_report(done, as_json=as_json)
 
 
 @models_app.command("list")

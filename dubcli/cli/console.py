@@ -105,6 +105,7 @@ def report_rows(report: DubReport) -> list[tuple[str, str]]:
     total_s = sum(report.seconds.values())
     return [
         ("output", str(report.output)),
+        *([("report", str(report.report))] if report.report else []),
         ("frames", str(report.frames)),
         ("dubbed frames", str(report.dubbed_frames)),
         *((stage, f"{seconds:.1f} s") for stage, seconds in report.seconds.items()),

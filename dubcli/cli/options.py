@@ -39,7 +39,16 @@ ThreadsOption = Annotated[
     int, typer.Option(help="CPU threads of the networks, 0 to 1024; 0: torch's choice.")
 ]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", "-y", help="Replace OUTPUT if it exists.")
+    bool, typer.Option("--overwrite", "-y", help="Replace OUTPUT and REPORT if they exist.")
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="REPORT",
+        help="QC report to write: a page (.html) or data (.json).",
+        show_default="none",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 DataOption = Annotated[Path, typer.Option(help="Folder of training clips.")]

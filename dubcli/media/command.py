@@ -35,6 +35,9 @@ FORMATS = (
     "rm,tta,vvc,w64,wav,wtv,wv,yuv4mpegpipe"
 )
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+PAIR_CRF = 20
+PAIR_BITS_PER_S = 1_600_000  # both pictures together, at most
+PAIR_SOUND_BITS_PER_S = 96_000
 _QUIET = ["-nostdin", "-hide_banner", "-loglevel", "error"]
 
 
@@ -225,4 +228,76 @@ def encode(
         output["movflags"] = "+faststart"
     written = ffmpeg.output(pictures, sound, file_url(partial), **output)
     arguments = _compile(written, ffmpeg_binary)
+    return [*arguments, "-y", "-nostats", "-progress", "pipe:1"]
+
+
+def encode_pair(
+    ffmpeg_binary: str,
+    target: Path,
+    info: VideoInfo,
+    *,
+    size: tuple[int, int],
+    sound: Path,
+    duration_s: Fraction,
+) -> list[str]:
+    """Return the arguments that encode two pictures as one, the first above the second.
+
+    Standard input holds rgb24 pictures of ``info``'s size, one of each in turn. There are no
+    B-frames: frame k is shown at k / frame_rate, and half a second at most is decoded to reach it.
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        target: The .mp4 to write.
+        info: Size, rate and colour of the pictures.
+        size: Width and height of each picture in the file, even.
+        sound: The file whose first audio stream is heard.
+        duration_s: How much of the sound.
+    """
+    pictures = ffmpeg.input(
+        "pipe:0",
+        format="rawvideo",
+        pixel_format="rgb24",
+        video_size=(info.width, 2 * info.height),
+        framerate=rate_text(info.frame_rate),
+        protocol_whitelist=PROTOCOLS,
+    )["v:0"].split()
+    halves = [
+        pictures[half]
+        .filter("crop", info.width, info.height, 0, half * info.height)
+        .filter("scale", *size, flags=ENCODE_FLAGS, out_color_matrix="bt709", out_range="tv")
+        .filter("format", "yuv420p")
+        for half in (0, 1)
+    ]
+    tags = {
+        "range": "tv",
+        "colorspace": "bt709",
+        "color_primaries": info.colour_primaries or "bt709",
+        "color_trc": info.colour_transfer or "bt709",
+    }
+    stacked = ffmpeg.filter(halves, "vstack").filter("setsar", "1").filter("setparams", **tags)
+    heard = (
+        _file_input(sound)["a:0"]
+        .filter("asetpts", "N/SR/TB")
+        .filter("atrim", duration=f"{float(duration_s):.6f}")
+    )
+    output = {
+        "format": "mp4",
+        "c:v": "libx264",
+        "preset": "veryfast",
+        "crf": PAIR_CRF,
+        "maxrate": PAIR_BITS_PER_S,
+        "bufsize": 2 * PAIR_BITS_PER_S,
+        "bf": 0,
+        "g": max(1, round(info.frame_rate / 2)),
+        "r": rate_text(info.frame_rate),
+        "fps_mode": "cfr",
+        "c:a": "aac",
+        "ar": 48000,
+        "ac": 2,
+        "b:a": PAIR_SOUND_BITS_PER_S,
+        "map_metadata": -1,
+        "map_chapters": -1,
+        "movflags": "+faststart",
+    }
+    arguments = _compile(ffmpeg.output(stacked, heard, file_url(target), **output), ffmpeg_binary)
     return [*arguments, "-y", "-nostats", "-progress", "pipe:1"]

@@ -77,13 +77,25 @@ def check_output(output: Path, extensions: Collection[str] = CONTAINERS) -> None
         known = ", ".join(sorted(extensions))
         one_of = "one of " if len(extensions) > 1 else ""
         raise InputError(f"{output}: the output must end in {one_of}{known}")
-    if output.is_dir():
-        raise InputError(f"{output}: this is a folder; give the name of a file to write")
-    folder = output.parent
+    check_place(output)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where no file can be written.
+
+    Args:
+        path: The file to be written, of whatever kind.
+
+    Raises:
+        InputError: If its folder or what is there now does not allow it.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; give the name of a file to write")
+    folder = path.parent
     if not folder.is_dir():
-        raise InputError(f"{output}: the folder {folder} does not exist; create it first")
+        raise InputError(f"{path}: the folder {folder} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{output}: the folder {folder} may not be written to; choose another")
+        raise InputError(f"{path}: the folder {folder} may not be written to; choose another")
 
 
 def refuse_overwriting_inputs(output: Path, inputs: Iterable[Path]) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -70,7 +70,7 @@ class _Producer(Generic[Item]):
         self._thread.join()
 
 
-def prefetch(iterable: Iterable[Item], size: int = 8) -> Iterator[Item]:
+def prefetch(iterable: Iterable[Item], size: int = 8) -> Generator[Item, None, None]:
     """Yield the items of ``iterable``, made ahead of time by one thread.
 
     An exception of the iterable is raised here, after the items before it. When the consumer
@@ -93,7 +93,7 @@ def prefetch(iterable: Iterable[Item], size: int = 8) -> Iterator[Item]:
     return _consume(iterable, size)
 
 
-def _consume(iterable: Iterable[Item], size: int) -> Iterator[Item]:
+def _consume(iterable: Iterable[Item], size: int) -> Generator[Item, None, None]:
     producer = _Producer(iterable, size)
     try:
         yield from producer

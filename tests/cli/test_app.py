@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +29,7 @@ class Call:
 
     paths: tuple[Path, ...] = ()
     options: list[DubOptions] = field(default_factory=list)
+    report: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,16 @@ def put_dub(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None)
     call = Call()
 
     def fake(
-        video: Path, audio: Path, output: Path, *, options: Any, on_progress: Any
+        video: Path, audio: Path, output: Path, *, options: Any, report: Any, on_progress: Any
     ) -> DubReport:
         call.paths = (video, audio, output)
+        call.report = report
         call.options.append(options)
         on_progress(Progress("analyze", 1, 50))
         on_progress(Progress("render", 1, None))
         if error is not None:
             raise error
-        return REPORT
+        return replace(REPORT, report=report)
 
     put_module(monkeypatch, "dubcli.pipeline", dub=fake)
     return call
@@ -117,7 +119,19 @@ def test_json_is_the_report_and_nothing_else(run: Run, monkeypatch: pytest.Monke
         "dubbed_frames": 40,
         "seconds": {"analyze": 1.5, "render": 0.5},
         "warnings": ["2 frames\nhave no face"],
+        "report": None,
     }
+
+
+def test_report_reaches_the_api_and_the_table_says_where_it_is(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = put_dub(monkeypatch)
+    outcome = run("dub", "in.mp4", "speech.wav", "-o", "out.mp4", "--report", "qc.html")
+    assert (outcome.code, outcome.err, call.report) == (0, "", Path("qc.html"))
+    assert "report            qc.html\n" in outcome.out
+    run("dub", "in.mp4", "speech.wav", "-o", "out.mp4")
+    assert call.report is None
 
 
 @pytest.mark.parametrize("name", [item.name for item in fields(DubOptions)])
