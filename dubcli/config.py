@@ -1,12 +1,17 @@
 """Every default, written once."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from dubcli.errors import InputError
 
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
 CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
+
+BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
+BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
+PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
 
 
 @dataclass(frozen=True, slots=True)

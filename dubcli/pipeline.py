@@ -8,7 +8,8 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from dubcli.config import DEFAULTS, DubOptions
+from dubcli.config import CONTAINERS, DEFAULTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import Models, load_models
@@ -34,6 +35,7 @@ from dubcli.media.writer import FrameWriter
 from dubcli.records import (
     Analysis,
     AudioInfo,
+    Bytes,
     DubReport,
     Facts,
     Float,
@@ -47,7 +49,7 @@ from dubcli.report.observe import Observer
 from dubcli.report.records import QcReport, numbers_of
 from dubcli.report.write import check_report, write_report
 from dubcli.stages.fit import fit
-from dubcli.stages.render import FaceRenderer, closed_mouth, effect_amount
+from dubcli.stages.render import DubbedFrame, FaceRenderer, closed_mouth, effect_amount
 from dubcli.stages.select import lip_bank
 from dubcli.stages.sync import (
     SpeechLevels,
@@ -69,7 +71,7 @@ OnProgress = Callable[[Progress], None]
 
 
 @dataclass(slots=True)
-class _Clock:
+class Clock:
     """Measures stages and tells the caller how far they are."""
 
     on_progress: OnProgress | None
@@ -121,10 +123,10 @@ def analyze(
         InputError: If the file is no video or shows no face.
     """
     models = models or load_models(options)
-    return _analyze(probe_video(video), models, _Clock(on_progress), [])
+    return _analyze(probe_video(video), models, Clock(on_progress), [])
 
 
-def _analyze(info: VideoInfo, models: Models, clock: _Clock, warnings: list[str]) -> Analysis:
+def _analyze(info: VideoInfo, models: Models, clock: Clock, warnings: list[str]) -> Analysis:
     """Pass 1: frames to numbers."""
     started = time.perf_counter()
     with (
@@ -143,6 +145,113 @@ def _analyze(info: VideoInfo, models: Models, clock: _Clock, warnings: list[str]
             "give a video in which the speaker's face is seen from the front and not too small"
         )
     return analysis
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ready:
+    """A video and a speech, understood: all that is left to do is to render output frames."""
+
+    info: VideoInfo
+    speech: AudioInfo
+    models: Models
+    options: DubOptions
+    analysis: Analysis
+    amount: Float  # [T] how much of the effect each source frame may show
+    motion: LipMotion  # a row for each output frame
+    draw: WindowDrawer
+    face: FaceRenderer  # with its lip references
+
+    def __len__(self) -> int:
+        """Return the number of output frames."""
+        return len(self.motion.coefficients)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the source frame of each output frame."""
+        return bounced_frames(self.info, len(self.analysis), len(self))
+
+    def mouths(self) -> Iterator[MouthTrack]:
+        """Yield the generated mouth of each output frame."""
+        usable = self.amount > 0
+        return _mouths(self.motion, self.analysis, usable, self.models, self.draw, self.options)
+
+
+def prepare(
+    info: VideoInfo,
+    speech: AudioInfo,
+    clock: Clock,
+    warnings: list[str],
+    *,
+    models: Models | None,
+    options: DubOptions,
+) -> Ready:
+    """Return what there is to know before the first output frame can be rendered.
+
+    Args:
+        info: The video whose speaker is dubbed.
+        speech: The speech.
+        clock: Takes the seconds of each stage and the progress.
+        warnings: Receives what the user should know.
+        models: From ``load_models``; None: loaded as the options say.
+        options: See ``DubOptions``.
+
+    Raises:
+        InputError: If an input cannot be used, or no frame shows a face.
+        CheckpointError: If a model file is unusable.
+        MediaError: If ffmpeg fails.
+    """
+    started = time.perf_counter()
+    models = models or load_models(options)
+    clock.add("load", time.perf_counter() - started)
+
+    analysis = _analyze(info, models, clock, warnings)
+    length = math.ceil(speech.duration_s * info.frame_rate)
+    warnings += _length_warnings(info, speech, len(analysis), length)
+    amount = _effect_amount(info, analysis)
+    draw = WindowDrawer(models.morphable)
+    started = time.perf_counter()
+    motion = _speak(speech, models, analysis, draw)
+    clock.add("speech", time.perf_counter() - started)
+    times = (np.arange(length) / float(info.frame_rate)).astype(np.float32)
+    motion = at_times(_in_style(motion, analysis, amount > 0, models, draw), times)
+
+    face = FaceRenderer(
+        models.renderer,
+        models.morphable,
+        analysis,
+        amount=amount,
+        face_references=options.face_references,
+    )
+    bank = lip_bank(analysis.lip_aperture, amount > 0, lip=options.lip_references)
+    last = int(bank.max()) + 1
+    with FrameReader(info, 0, last) as reader, closing(_ahead(reader)) as frames:
+        face.load_lip_bank(clock.watch("references", frames, last), bank)
+    return Ready(info, speech, models, options, analysis, amount, motion, draw, face)
+
+
+def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, DubbedFrame]]:
+    """Yield chosen output frames as ``dub`` renders them, each with its source picture.
+
+    Only the frames around them are encoded as references; all up to the last are decoded.
+
+    Args:
+        ready: From ``prepare``.
+        chosen: Output frames, ascending, none twice.
+    """
+    wanted = set(chosen)
+    sources: deque[Bytes] = deque()
+
+    def noted(frames: Iterable[Frame]) -> Iterator[Frame]:
+        for position, frame in enumerate(frames):
+            if position in wanted:
+                sources.append(frame.rgb)
+            yield frame
+
+    with (
+        closing(_ahead(ready.frames())) as frames,
+        closing(ready.face.render(noted(frames), ready.mouths(), wanted)) as rendered,
+    ):
+        for _, done in zip(chosen, rendered, strict=False):  # stops after the last one
+            yield sources.popleft(), done
 
 
 def dub(
@@ -174,47 +283,20 @@ def dub(
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
-    clock, warnings = _Clock(on_progress), list[str]()
+    clock, warnings = Clock(on_progress), list[str]()
     info, speech = probe_video(video), probe_audio(audio)
-    check_output(output)
-    refuse_overwriting_inputs(output, [video, audio])
-    if output.exists() and not options.overwrite:
-        raise InputError(f"{output}: exists already; give another name or --overwrite")
+    refuse_output(output, [video, audio], CONTAINERS, options)
     if report is not None:
         check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
-    started = time.perf_counter()
-    models = models or load_models(options)
-    clock.add("load", time.perf_counter() - started)
-
-    analysis = _analyze(info, models, clock, warnings)
-    length = math.ceil(speech.duration_s * info.frame_rate)
-    warnings += _length_warnings(info, speech, len(analysis), length)
-    amount = _effect_amount(info, analysis)
-    draw = WindowDrawer(models.morphable)
-    started = time.perf_counter()
-    motion = _speak(speech, models, analysis, draw)
-    clock.add("speech", time.perf_counter() - started)
-    times = (np.arange(length) / float(info.frame_rate)).astype(np.float32)
-    motion = at_times(_in_style(motion, analysis, amount > 0, models, draw), times)
-    mouths = _mouths(motion, analysis, amount > 0, models, draw, options)
-
-    face = FaceRenderer(
-        models.renderer,
-        models.morphable,
-        analysis,
-        amount=amount,
-        face_references=options.face_references,
-    )
-    bank = lip_bank(analysis.lip_aperture, amount > 0, lip=options.lip_references)
-    last = int(bank.max()) + 1
-    with FrameReader(info, 0, last) as reader, closing(_ahead(reader)) as frames:
-        face.load_lip_bank(clock.watch("references", frames, last), bank)
-    observer = Observer(analysis, amount, draw)
+    ready = prepare(info, speech, clock, warnings, models=models, options=options)
+    length = len(ready)
+    observer = Observer(ready.analysis, ready.amount, ready.draw)
     with (
         FrameWriter(output, info, speech=speech, frame_count=length, options=options) as writer,
-        closing(_ahead(bounced_frames(info, len(analysis), length))) as frames,
+        closing(_ahead(ready.frames())) as frames,
     ):
-        for done in clock.watch("render", face.render(frames, observer.watch(mouths)), length):
+        mouths = observer.watch(ready.mouths())
+        for done in clock.watch("render", ready.face.render(frames, mouths), length):
             started = time.perf_counter()
             writer.write(done.rgb)
             clock.add("encode", time.perf_counter() - started)
@@ -231,12 +313,12 @@ def dub(
             speech=audio,
             output=output,
             info=info,
-            source_count=len(analysis),
+            source_count=len(ready.analysis),
             curves=curves,
             numbers=numbers_of(curves, info.frame_rate),
             options=options,
-            device=str(models.device),
-            models=models.checkpoints,
+            device=str(ready.models.device),
+            models=ready.models.checkpoints,
             seconds=dict(clock.seconds),
             warnings=tuple(warnings),
             made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -245,6 +327,26 @@ def dub(
         write_report(observed, report, watch=partial(clock.watch, "report"))
         clock.seconds["report"] = time.perf_counter() - started
     return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings), report=report)
+
+
+def refuse_output(
+    output: Path, inputs: Sequence[Path], extensions: Collection[str], options: DubOptions
+) -> None:
+    """Refuse an output that could not or must not be written, before any work is done.
+
+    Args:
+        output: The file to be written.
+        inputs: The files to be read.
+        extensions: What the output may end in.
+        options: ``overwrite`` is read.
+
+    Raises:
+        InputError: If it is refused.
+    """
+    check_output(output, extensions)
+    refuse_overwriting_inputs(output, inputs)
+    if output.exists() and not options.overwrite:
+        raise InputError(f"{output}: exists already; give another name or --overwrite")
 
 
 def _ahead(frames: Iterable[Frame]) -> Generator[Frame, None, None]:

@@ -144,3 +144,25 @@ class DubReport:
     seconds: dict[str, float]  # wall-clock per stage
     warnings: tuple[str, ...]
     report: Path | None = None  # the QC report, where one was asked for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreviewTile:
+    """One moment of a contact sheet."""
+
+    time_s: Fraction  # when the frame begins
+    frame: int  # of the output, from 0
+    kind: str  # "chosen" by time, "open" or "closed"
+    opening_cm: float  # generated, between the inner lips of the mean face
+    dubbed: bool  # False: the frame passes through
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreviewReport:
+    """What a contact sheet shows."""
+
+    output: Path
+    frames: int  # that the dub would have
+    tiles: tuple[PreviewTile, ...]  # in reading order
+    seconds: dict[str, float]  # wall-clock per stage
+    warnings: tuple[str, ...]

@@ -14,6 +14,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "config": {"errors"},
+    "timecode": {"errors"},
+    "sheet": {"records"},
     "geometry": {"records"},
     "metrics": {"records", "geometry"},
     "networks": set(),
@@ -22,10 +24,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": {"errors", "config", "manifest", "networks"},
     "stages": FOUNDATION | {"geometry", "networks"},
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
+    "extras": {"errors", "records", "geometry", "networks", "checkpoints"},
     "report": FOUNDATION | {"geometry", "media", "checkpoints"},
-    "training": FOUNDATION | LOWER | {"loading"},
+    "training": FOUNDATION | LOWER | {"loading", "extras"},
     "pipeline": FOUNDATION | LOWER | {"loading", "report"},
-    "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
+    "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
+    "bench": FOUNDATION | {"media", "loading", "pipeline"},
+    "cli": FOUNDATION | {"pipeline", "training", "checkpoints", "preview", "bench", "timecode"},
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -19,6 +19,7 @@ import typer
 from dubcli import __version__
 from dubcli.checkpoints import models_root, read_manifest, verified_file
 from dubcli.cli import console
+from dubcli.cli.bench import bench
 from dubcli.cli.options import (
     AudioEncoderOption,
     CloseInSilenceOption,
@@ -37,6 +38,7 @@ from dubcli.cli.options import (
     ThreadsOption,
     VideoArgument,
 )
+from dubcli.cli.preview import preview
 from dubcli.cli.train import train_app
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import DubError
@@ -55,6 +57,8 @@ app = typer.Typer(
 models_app = typer.Typer(help="The checkpoints that dubcli uses.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
+app.command("preview")(preview)
+app.command("bench")(bench)
 
 
 def _print_version(wanted: bool) -> None:

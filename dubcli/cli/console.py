@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -68,8 +68,17 @@ def print_report(report: DubReport, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(report), default=str, indent=2))
         return
-    for name, value in report_rows(report):
-        typer.echo(f"{name:<{NAME_WIDTH}}{value}")
+    print_rows(report_rows(report))
+
+
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Print a table of names and values to stdout, a line each.
+
+    Args:
+        rows: Name and value.
+    """
+    for name, value in rows:
+        typer.echo(f"{name:<{NAME_WIDTH}}{' '.join(value.splitlines())}")
 
 
 def report_rows(report: DubReport) -> list[tuple[str, str]]:
@@ -101,7 +110,7 @@ def report_rows(report: DubReport) -> list[tuple[str, str]]:
         ("dubbed frames", str(report.dubbed_frames)),
         *((stage, f"{seconds:.1f} s") for stage, seconds in report.seconds.items()),
         ("frames a second", f"{report.frames / total_s:.1f}" if total_s > 0 else "-"),
-        *(("warning", _one_line(warning)) for warning in report.warnings),
+        *(("warning", warning) for warning in report.warnings),
     ]
 
 

@@ -1,7 +1,7 @@
 """What a path must be before ffmpeg hears of it, and opening it with PyAV."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import av
@@ -61,20 +61,22 @@ def _refuse_playlist(path: Path) -> None:
         )
 
 
-def check_output(output: Path) -> None:
+def check_output(output: Path, extensions: Collection[str] = CONTAINERS) -> None:
     """Refuse an output that could not be written, before any work is done.
 
     Whether it exists already is the pipeline's question.
 
     Args:
         output: The file to be written.
+        extensions: What it may end in, lower case.
 
     Raises:
         InputError: If its extension, its folder or what is there now does not allow it.
     """
-    if output.suffix.lower() not in CONTAINERS:
-        known = ", ".join(sorted(CONTAINERS))
-        raise InputError(f"{output}: the output must end in one of {known}")
+    if output.suffix.lower() not in extensions:
+        known = ", ".join(sorted(extensions))
+        one_of = "one of " if len(extensions) > 1 else ""
+        raise InputError(f"{output}: the output must end in {one_of}{known}")
     check_place(output)
 
 

@@ -5,7 +5,7 @@ S crop size (256).
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Set
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -159,28 +159,40 @@ class FaceRenderer:
         return _Seen(frame, crop, picture, self._encode("face", picture, points, mask))
 
     def render(
-        self, frames: Iterable[Frame], mouths: Iterable[MouthTrack]
-    ) -> Iterator[DubbedFrame]:
+        self,
+        frames: Iterable[Frame],
+        mouths: Iterable[MouthTrack],
+        wanted: Set[int] | None = None,
+    ) -> Generator[DubbedFrame, None, None]:
         """Yield the dubbed frames, one for each source frame given, in their order.
 
         The face references of frame i are its neighbours in the source (Algorithm 1, inference), so
         frames are held back until their neighbours have been seen; at most N_f are held.
+
+        Args:
+            frames: Source frames, in the order of the output.
+            mouths: The generated mouth of each.
+            wanted: Render only these, counted from 0 in the order given; None: all. They come out
+                as they would among all: frames far from them, and those alone, are not looked at.
         """
         ahead = self._face_references // 2
-        waiting: deque[tuple[_Seen, MouthTrack]] = deque()
+        near = None if wanted is None else _near(wanted, ahead)
+        waiting: deque[tuple[int, _Seen, MouthTrack]] = deque()
         seen: dict[int, _Seen] = {}
         with self._workers() as workers:
-            for frame, mouth in zip(frames, mouths, strict=True):
-                known = seen.get(frame.index)
-                item = replace(known, frame=frame) if known else self._see(frame)
-                seen[frame.index] = item
-                waiting.append((item, mouth))
-                if len(waiting) > ahead:
-                    yield self._finish(*waiting.popleft(), seen, workers)
+            for position, (frame, mouth) in enumerate(zip(frames, mouths, strict=True)):
+                if near is None or position in near:
+                    known = seen.get(frame.index)
+                    item = replace(known, frame=frame) if known else self._see(frame)
+                    seen[frame.index] = item
+                    if wanted is None or position in wanted:
+                        waiting.append((position, item, mouth))
+                if waiting and waiting[0][0] <= position - ahead:
+                    yield self._finish(*waiting.popleft()[1:], seen, workers)
                 for old in [t for t in seen if abs(t - frame.index) > 2 * ahead + 1]:
                     del seen[old]
             while waiting:
-                yield self._finish(*waiting.popleft(), seen, workers)
+                yield self._finish(*waiting.popleft()[1:], seen, workers)
 
     def _workers(self) -> Executor:
         """Return what runs the two renderings of a frame side by side.
@@ -259,6 +271,16 @@ def _inside_window(mask: Bytes) -> Bytes:
     inside = np.zeros_like(mask)
     inside[ROWS, COLUMNS] = mask[ROWS, COLUMNS]
     return inside
+
+
+def _near(wanted: Set[int], ahead: int) -> set[int]:
+    """Return the positions at which a reference of a wanted one may have been seen last.
+
+    A reference is forgotten when the frames are more than 2 ahead + 1 away from it. Since it was
+    seen last they can only have gone that far and, by a turn, almost back: 4 ahead + 1 positions up
+    to the newest one, which is the wanted one itself where the frames end, else ``ahead`` later.
+    """
+    return {near for p in wanted for near in range(p - 4 * ahead - 1, p + ahead + 1)}
 
 
 def closed_mouth(analysis: Analysis, draw: WindowDrawer, usable: Facts) -> Float:

@@ -291,7 +291,9 @@ def test_version_is_one_line(run: Run) -> None:
     assert run("--version") == Outcome(0, f"dubcli {dubcli.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", [[], ["dub"], ["models"], ["train"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [[], ["dub"], ["preview"], ["bench"], ["models"], ["train"]], ids=" ".join
+)
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     script = (
         "import sys\n"

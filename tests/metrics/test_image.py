@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dubcli.metrics.image import psnr, ssim, ssim_map
+from dubcli.metrics.image import Psnr, Ssim, psnr, ssim, ssim_map
 from dubcli.records import Bytes
 
 EXACT = 1e-9  # double precision on both sides
@@ -72,3 +72,65 @@ def test_channels_do_not_mix() -> None:
     picture, truth = two_pictures()
     swapped = ssim_map(picture[:, :, ::-1], truth[:, :, ::-1])
     np.testing.assert_allclose(swapped[:, :, ::-1], ssim_map(picture, truth), atol=MAP_TOLERANCE)
+
+
+def test_ssim_over_a_mask_at_the_corner_is_that_of_the_whole_map() -> None:
+    picture, truth = two_pictures()
+    for corner in (np.s_[:3, :4], np.s_[-2:, -1:], np.s_[10:11, 20:21]):
+        mask = np.zeros(truth.shape[:2], np.uint8)
+        mask[corner] = 1
+        expected = ssim_map(picture, truth)[corner].mean()
+        assert ssim(picture, truth, mask) == pytest.approx(expected, abs=MAP_TOLERANCE)
+
+
+def test_psnr_of_a_video_is_that_of_its_frames_side_by_side() -> None:
+    pairs = [two_pictures(seed) for seed in range(3)]
+    video = Psnr()
+    for picture, truth in pairs:
+        video.update(picture, truth)
+    pictures, truths = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    expected = peak_signal_noise_ratio(truths, pictures, data_range=255)
+    assert video.compute() == pytest.approx(expected, rel=EXACT)
+
+
+def test_one_unchanged_frame_does_not_make_the_psnr_of_a_video_infinite() -> None:
+    picture, truth = two_pictures()
+    video = Psnr()
+    video.update(truth, truth)
+    assert video.compute() == math.inf
+    video.update(picture, truth)
+    assert video.compute() == pytest.approx(psnr(picture, truth) + 10 * math.log10(2), rel=EXACT)
+
+
+def test_ssim_of_a_video_is_the_mean_of_its_frames() -> None:
+    pairs = [two_pictures(seed) for seed in range(2)]
+    mask = np.zeros(pairs[0][0].shape[:2], np.uint8)
+    mask[4:20, 6:30] = 255
+    video = Ssim()
+    for picture, truth in pairs:
+        video.update(picture, truth, mask)
+    expected = np.mean([ssim_map(*pair)[4:20, 6:30].mean() for pair in pairs])
+    assert video.compute() == pytest.approx(expected, rel=EXACT)
+
+
+@pytest.mark.parametrize("kind", [Psnr, Ssim])
+def test_frames_with_an_empty_mask_do_not_count(kind: type[Psnr] | type[Ssim]) -> None:
+    picture, truth = two_pictures()
+    empty, full = (np.full(truth.shape[:2], value, np.uint8) for value in (0, 1))
+    once, twice = kind(), kind()
+    once.update(picture, truth, empty)
+    with pytest.raises(ValueError, match="nothing was measured yet"):
+        once.compute()
+    for video in (once, twice):
+        video.update(picture, truth, full)
+    twice.update(truth, truth, empty)
+    assert once.compute() == twice.compute()
+
+
+@pytest.mark.parametrize("kind", [Psnr, Ssim])
+def test_pictures_of_other_sizes_are_refused(kind: type[Psnr] | type[Ssim]) -> None:
+    picture, truth = two_pictures()
+    with pytest.raises(ValueError, match=r"made is \(36, 41, 3\), true is \(37, 41, 3\)"):
+        kind().update(picture[1:], truth)
+    with pytest.raises(ValueError, match="mask is"):
+        kind().update(picture, truth, np.ones((2, 2), np.uint8))

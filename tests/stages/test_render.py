@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -9,6 +10,7 @@ import torch
 
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import WindowDrawer
+from dubcli.media.bounce import bounced_indices
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
 from dubcli.records import Analysis, Bytes, Float, Frame, MouthTrack
 from dubcli.stages.render import (
@@ -18,10 +20,12 @@ from dubcli.stages.render import (
     YAW_NONE,
     DubbedFrame,
     FaceRenderer,
+    _Seen,
     closed_mouth,
     crop_of,
     effect_amount,
 )
+from dubcli.stages.select import face_window
 
 HEIGHT, WIDTH = 399, 641  # odd, and wide enough for corners that no crop reaches
 CORNER = slice(0, 24)
@@ -185,6 +189,7 @@ class Renders:
         bank: Sequence[int] = (0,),
         mouth: Float = OPEN,
         face_references: int = 5,
+        wanted: set[int] | None = None,
     ) -> Iterator[DubbedFrame]:
         """Render frames in an order; the mouth is the source's own, moved by ``mouth``."""
         amount = np.ones(len(analysis), np.float32) if amount is None else amount
@@ -200,7 +205,7 @@ class Renders:
 
         own = self.draw.own_displacement(analysis.beta)
         mouths = (MouthTrack(own[t] + mouth, t) for t in order)
-        return face.render(frames(), mouths)
+        return face.render(frames(), mouths, wanted)
 
     def __call__(self, analysis: Analysis, order: Sequence[int], **named) -> list[DubbedFrame]:
         return list(self.stream(analysis, order, **named))
@@ -292,6 +297,60 @@ def test_long_bounce_is_the_same_too_once_neighbours_were_forgotten(
     done = render(analysis, order, face_references=1)
     for t, frame in zip(order, done, strict=True):
         assert same(frame, done[t])
+
+
+class Names(FaceRenderer):
+    """Names the references of each frame, in place of rendering it."""
+
+    def __init__(self, length: int, face_references: int) -> None:
+        self.length, self._face_references = length, face_references
+
+    def _see(self, frame: Frame) -> _Seen:
+        return _Seen(frame, None, None, None)
+
+    def _finish(self, item, mouth, seen, workers) -> tuple[int, list[int]]:
+        t = item.frame.index
+        return t, [s for s in face_window(t, self.length, face=self._face_references) if s in seen]
+
+
+@pytest.mark.parametrize("face_references", [1, 2, 3, 4, 5, 11])
+def test_chosen_frames_have_the_references_that_they_have_among_all(face_references: int) -> None:
+    for length, count in itertools.product((1, 2, 3, 5, 8, 13), (1, 4, 15, 40)):
+        order = list(bounced_indices(length, count))
+
+        def named(wanted: set[int] | None, length=length, order=order) -> list:
+            frames = [Frame(t, PICTURES[0]) for t in order]
+            mouths = [MouthTrack(OPEN, t) for t in order]
+            return list(Names(length, face_references).render(frames, mouths, wanted))
+
+        everything = named(None)
+        assert len(everything) == count
+        for k in range(count):
+            assert named({k}) == [everything[k]]
+        assert named({0, count // 2, count - 1}) == [
+            everything[k] for k in sorted({0, count // 2, count - 1})
+        ]
+
+
+def test_chosen_frames_come_out_as_among_all(render: Renders, analysis: Analysis) -> None:
+    order = [*range(8), 6, 5]
+    everything = render(analysis, order, face_references=3)
+    some = render(analysis, order, face_references=3, wanted={1, 9})
+    assert len(some) == 2
+    assert same(some[0], everything[1])
+    assert same(some[1], everything[9])
+
+
+def test_frames_far_from_those_chosen_are_not_encoded(
+    render: Renders, analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+    see = FaceRenderer._see
+    monkeypatch.setattr(
+        FaceRenderer, "_see", lambda self, frame: looked_at.append(frame.index) or see(self, frame)
+    )
+    assert len(render(analysis, range(8), face_references=3, wanted={6})) == 1
+    assert looked_at == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_face_references_are_the_neighbours_up_to_two_frames_away(
