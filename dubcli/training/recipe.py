@@ -1,6 +1,8 @@
 """Recipes: the numbers that decide a training run, read from TOML into frozen dataclasses.
 
-A recipe is a dataclass whose fields are dataclasses: a table of the file each. The defaults stand
+A recipe is a dataclass whose fields are dataclasses: a table of the file each. Fields that follow
+from something else than a choice ("network.audio_width") are named in its ``derived`` and are not
+part of the file. The defaults stand
 in the dataclasses, once, where they are documented and where tests and Python callers get them too.
 A file gives only what it changes. The shipped files give everything, at the defaults (a test holds
 them there): they are the list of what can be changed, to copy from.
@@ -12,7 +14,7 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dubcli.errors import InputError
 
@@ -62,10 +64,11 @@ def read_recipe(path: Path, defaults: Recipe) -> Recipe:
     changed = {}
     for name, table in tables.items():
         if name not in _names(defaults):
-            raise InputError(f"{path}: [{name}] is unknown; known: {_listed(defaults)}")
+            raise InputError(f"{path}: [{name}] is unknown; known: {', '.join(_names(defaults))}")
         if not isinstance(table, dict):
             raise InputError(f"{path}: {name} must be a table: [{name}]")
-        changed[name] = _section(path, name, getattr(defaults, name), table)
+        known = _keys(defaults, name)
+        changed[name] = _section(path, name, getattr(defaults, name), table, known)
     return replace(defaults, **changed)  # type: ignore[type-var]
 
 
@@ -89,7 +92,7 @@ def recipe_text(recipe: object) -> str:
         values = getattr(recipe, section)
         lines = [
             f"{key} = {_toml(value)}"
-            for key in _names(values)
+            for key in _keys(recipe, section)
             if (value := getattr(values, key)) is not None
         ]
         parts.append("\n".join([f"[{section}]", *lines]) + "\n")
@@ -101,24 +104,32 @@ def recipe_hash(recipe: object) -> str:
     return hashlib.sha256(recipe_text(recipe).encode()).hexdigest()
 
 
-def _section(path: Path, section: str, defaults: Any, table: dict[str, object]) -> Any:
+def _section(
+    path: Path, section: str, defaults: Any, table: dict[str, object], known: list[str]
+) -> Any:
     """Return the dataclass of a table with what the table changes."""
     hints = get_type_hints(type(defaults), include_extras=True)
     for key, value in table.items():
         where = f"{path}: [{section}] {key}"
-        if key not in _names(defaults):
-            raise InputError(f"{where} is unknown; known: {_listed(defaults)}")
-        least = 1 if section == "network" else 0  # sizes
-        table[key] = _checked(where, value, hints[key], Between(least))
-    return replace(defaults, **table)
+        if key not in known:
+            raise InputError(f"{where} is unknown; known: {', '.join(known)}")
+        size = section == "network" and type(value) is int
+        table[key] = _checked(where, value, hints[key], Between(1 if size else 0))
+    try:
+        return replace(defaults, **table)
+    except ValueError as error:
+        raise InputError(f"{path}: [{section}] {error}") from error
 
 
 def _checked(where: str, value: object, kind: Any, limits: Between) -> object:
     """Return a TOML value as a field's type, refused where it does not fit."""
+    if get_origin(kind) in (
+        Union,
+        UnionType,
+    ):  # int | None: a file cannot say None, it leaves the key out
+        kind = next(one for one in get_args(kind) if one is not NoneType)
     if get_origin(kind) is Annotated:
         kind, limits = get_args(kind)
-    if get_origin(kind) is UnionType:  # int | None: a file cannot say None, it leaves the key out
-        kind = next(one for one in get_args(kind) if one is not NoneType)
     if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_checked(where, item, get_args(kind)[0], limits) for item in value)
     if get_origin(kind) is dict and isinstance(value, dict):
@@ -140,9 +151,10 @@ def _names(record: Any) -> list[str]:
     return [field.name for field in fields(record)]
 
 
-def _listed(record: object) -> str:
-    """Return the names of a dataclass's fields, to be read."""
-    return ", ".join(_names(record))
+def _keys(recipe: Any, section: str) -> list[str]:
+    """Return the keys of a recipe's table."""
+    derived: frozenset[str] = getattr(type(recipe), "derived", frozenset())
+    return [k for k in _names(getattr(recipe, section)) if f"{section}.{k}" not in derived]
 
 
 def _toml(value: object) -> str:
