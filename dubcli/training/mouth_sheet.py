@@ -2,7 +2,7 @@
 
 Letters: L lower-face vertices, T frames.
 
-A row a clip: the opening of the lips over time, then a few frames of the lower face from the front.
+A row a clip: the opening of the lips over the first eight seconds, then a few frames of the lower face from the front.
 Grey is the fitted truth, red what the network made.
 """
 
@@ -19,9 +19,10 @@ HEIGHT = 160  # pixels of a row
 CURVE = 480  # pixels of a curve
 MOUTH = 160  # pixels of a mouth
 FRAMES = 5  # mouths a row
+CURVE_FRAMES = 200  # of a clip, at 25 Hz
 OPEN_CM = 3.0  # opening at the top of a curve
 TRUE, MADE = (110, 110, 110), (210, 30, 30)  # RGB
-WHITE = 255
+WHITE, LINE = 255, 235
 PARTS = 4  # bits of a pixel's fraction in OpenCV's coordinates
 
 
@@ -39,7 +40,7 @@ def _row(clip: MadeAndTrue, problem: GeometryProblem) -> Bytes:
     """Return the row of one clip."""
     curve = _paper(CURVE)
     for motion, colour in ((clip.true, TRUE), (clip.made, MADE)):
-        opening = np.clip(problem.opening(motion).numpy(), 0, OPEN_CM)
+        opening = np.clip(problem.opening(motion[:CURVE_FRAMES]).numpy(), 0, OPEN_CM)
         x = np.linspace(0, CURVE - 1, len(opening))
         _line(curve, np.stack([x, HEIGHT - 4 - opening / OPEN_CM * (HEIGHT - 8)], 1), colour)
     rest = problem.mean[problem.lower]
@@ -62,8 +63,10 @@ def _seen(vertices: Tensor, rest: Tensor) -> Float:
 
 
 def _paper(width: int) -> Bytes:
-    """Return an empty white picture."""
-    return np.full((HEIGHT, width, 3), WHITE, dtype=np.uint8)
+    """Return an empty white picture with a line below it."""
+    paper = np.full((HEIGHT, width, 3), WHITE, dtype=np.uint8)
+    paper[-1] = LINE
+    return paper
 
 
 def _line(picture: Bytes, points: Float, colour: tuple[int, int, int]) -> None:
