@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from dubcli.errors import InputError
 from dubcli.records import Bytes
 from dubcli.training.recipe import Between
-from dubcli.training.run_log import RunLog, drop_sheets, keep_sheet
+from dubcli.training.run_log import Means, RunLog, drop_sheets, keep_sheet
 
 log = logging.getLogger(__name__)
 
@@ -86,24 +86,6 @@ Observer = Callable[[LoopProgress], None]
 
 
 @dataclass(slots=True)
-class _Means:
-    """Running means by name; a name may come later than others."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, values: Mapping[str, float]) -> None:
-        """Take one more value of each name."""
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def values(self) -> dict[str, float]:
-        """Return the means."""
-        return {name: total / self.counts[name] for name, total in self.sums.items()}
-
-
-@dataclass(slots=True)
 class _State:
     """Where a run is."""
 
@@ -111,7 +93,7 @@ class _State:
     seconds: float = 0.0
     best: float = -math.inf
     best_step: int = 0
-    means: _Means = field(default_factory=_Means)  # of the losses since the last judgement
+    means: Means = field(default_factory=Means)  # of the losses since the last judgement
 
 
 class Loop:
@@ -258,7 +240,7 @@ class Loop:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
         log.info("%s%s", figures, " (best)" if better else "")
         self._report(judged=True)
-        state.means = _Means()
+        state.means = Means()
         self.save()
 
     def _report(self, *, judged: bool) -> None:
@@ -325,7 +307,7 @@ class Loop:
 
     def _take(self, numbers: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
         """Put a state's numbers and tensors where they belong."""
-        means = _Means(numbers.get("loss_sums", {}), numbers.get("loss_counts", {}))
+        means = Means(numbers.get("loss_sums", {}), numbers.get("loss_counts", {}))
         self._state = _State(
             numbers["step"], numbers["seconds"], numbers["best"], numbers.get("best_step", 0), means
         )

@@ -8,6 +8,7 @@ import csv
 import io
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,24 @@ import cv2
 from dubcli.records import Bytes
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Means:
+    """Running means by name; a name may come later than others."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Take one more value of each name."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def values(self) -> dict[str, float]:
+        """Return the means."""
+        return {name: total / self.counts[name] for name, total in self.sums.items()}
 
 
 class RunLog:
