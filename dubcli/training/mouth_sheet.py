@@ -2,7 +2,8 @@
 
 Letters: L lower-face vertices, T frames.
 
-A row a clip: the opening of the lips over the first eight seconds, then a few frames of the lower face from the front.
+A row a clip: the opening of the lips over the first eight seconds, then a few frames of the lower
+face from the front.
 Grey is the fitted truth, red what the network made.
 """
 
