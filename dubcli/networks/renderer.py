@@ -184,7 +184,8 @@ class DualAttentionRenderer(nn.Module):
         """
         shows = F.avg_pool2d((pncc.amax(1, keepdim=True) > 0).to(pncc), STRIDE)
         coordinate = F.avg_pool2d(pncc, STRIDE) / shows.clamp_min(EMPTY)
-        phase = torch.einsum("bchw,cf->bfhw", coordinate, self.pncc_frequencies)
+        with torch.autocast(pncc.device.type, enabled=False):  # bfloat16 is too coarse for a phase
+            phase = torch.einsum("bchw,cf->bfhw", coordinate.float(), self.pncc_frequencies)
         on_face = torch.cat([phase.sin(), phase.cos()], 1) / self.hyper.pncc_frequencies**0.5
         learned = F.normalize(self.project[branch](geometry) + self.position[branch], dim=1)
         return torch.cat(

@@ -9,6 +9,7 @@ faces, the expression basis that of the differences to them. So beta = 0 is a cl
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,13 +25,22 @@ from dubcli.geometry.morphable import (
 )
 from dubcli.training.canonical import CanonicalFace, read_canonical_face
 from dubcli.training.data import Clip, load_landmarks
+from dubcli.training.recipe import Between
 
-IDENTITIES = 48
-EXPRESSIONS = 32
-MAX_YAW = 0.6  # radians; beyond, the tracker's depth bends the mesh
-NEUTRAL_SHARE = 0.2  # of a clip's frames: those with the smallest lip aperture
-FRAMES_A_CLIP = 40
-DEPTH_IMPORTANCE = 0.3
+MIN_FRAMES = 10  # of a clip that look forward
+
+
+@dataclass(frozen=True, slots=True)
+class BasisTraining:
+    """How the basis is learned; the table [training] of its recipe."""
+
+    sets: tuple[str, ...] = ("wild",)  # of ``clips.csv``
+    identities: Annotated[int, Between(1)] = 48
+    expressions: Annotated[int, Between(1)] = 32
+    max_yaw: float = 0.6  # radians; beyond, the tracker's depth bends the mesh
+    neutral_share: Annotated[float, Between(0, 1)] = 0.2  # of frames: those most closed
+    frames_a_clip: Annotated[int, Between(1)] = 40  # that the expression basis learns from
+    depth_importance: Annotated[float, Between(0, 1)] = 0.3  # of z beside x and y
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,16 +51,18 @@ class AlignedClip:
     difference: Tensor  # [N, V, 3] cm, from the neutral face
 
 
-def align_clip(landmarks_px: Tensor, face: CanonicalFace) -> AlignedClip | None:
+def align_clip(
+    landmarks_px: Tensor, face: CanonicalFace, training: BasisTraining
+) -> AlignedClip | None:
     """Return a clip's meshes in head space, None where too few frames look forward."""
     mean, weight = torch.from_numpy(face.vertices), torch.from_numpy(face.weight)
     head, rotation, _, _ = to_head_space(landmarks_px, mean, weight)
-    head = head[yaw(rotation) < MAX_YAW]
-    if len(head) < 10:
+    head = head[yaw(rotation) < training.max_yaw]
+    if len(head) < MIN_FRAMES:
         return None
     order = lip_aperture(head).argsort()
-    neutral = head[order[: max(3, int(len(head) * NEUTRAL_SHARE))]].mean(0)
-    step = max(1, len(head) // FRAMES_A_CLIP)
+    neutral = head[order[: max(3, int(len(head) * training.neutral_share))]].mean(0)
+    step = max(1, len(head) // training.frames_a_clip)
     return AlignedClip(neutral, head[::step] - neutral)
 
 
@@ -75,13 +87,16 @@ def principal_components(meshes: Tensor, importance: Tensor, count: int) -> tupl
     return basis.reshape(count, *meshes.shape[1:]), share.float()
 
 
-def learn_basis(clips: list[Clip], cache: Path, task: Path) -> MorphableModel:
+def learn_basis(
+    clips: list[Clip], cache: Path, task: Path, training: BasisTraining
+) -> MorphableModel:
     """Return the linear face of the clips' people, speakers weighing alike through their clips.
 
     Args:
         clips: Training clips; those without cached landmarks are skipped.
         cache: Folder of the landmark cache.
         task: MediaPipe's model file, for the canonical face.
+        training: Sizes and limits.
 
     Raises:
         ValueError: If fewer clips than identity components could be used.
@@ -93,17 +108,19 @@ def learn_basis(clips: list[Clip], cache: Path, task: Path) -> MorphableModel:
         if found is None:
             continue
         tracked = found.landmarks_px[~np.isnan(found.landmarks_px[:, 0, 0])]
-        one = align_clip(torch.from_numpy(tracked), face)
+        one = align_clip(torch.from_numpy(tracked), face, training)
         if one is not None:
             aligned.append(one)
-    if len(aligned) <= IDENTITIES:
-        raise ValueError(f"{len(aligned)} usable clips; {IDENTITIES + 1} are needed")
-    importance = default_landmark_weight()[:, None] * torch.tensor([1.0, 1.0, DEPTH_IMPORTANCE])
+    if len(aligned) <= training.identities:
+        raise ValueError(f"{len(aligned)} usable clips; {training.identities + 1} are needed")
+    importance = default_landmark_weight()[:, None] * torch.tensor(
+        [1.0, 1.0, training.depth_importance]
+    )
     neutral = torch.stack([one.neutral for one in aligned])
     mean = neutral.mean(0)
-    identity, _ = principal_components(neutral - mean, importance, IDENTITIES)
+    identity, _ = principal_components(neutral - mean, importance, training.identities)
     expression, _ = principal_components(
-        torch.cat([one.difference for one in aligned]), importance, EXPRESSIONS
+        torch.cat([one.difference for one in aligned]), importance, training.expressions
     )
     return MorphableModel(
         mean,

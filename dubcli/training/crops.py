@@ -5,20 +5,22 @@ Letters: T frames, V vertices (468), S crop size (256).
 One ``.npz`` a clip: the crops as JPEG (quality 95, 25-30 kB each) and the fit that made them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dubcli.geometry.camera import project
 from dubcli.geometry.crop import crop_for_head, cut_out, transform
 from dubcli.geometry.morphable import MorphableModel, vertices
 from dubcli.records import Analysis, Bytes, Crop, Float, Frame, Integers, TrackedFace
 from dubcli.stages.fit import fit
-from dubcli.training.data import Clip, Landmarks, interpolate_gaps
+from dubcli.training.data import Landmarks, interpolate_gaps
 
 JPEG_QUALITY = 95
 FULL_COLOUR = 0x111111  # 4:4:4, colour is not halved
@@ -35,7 +37,7 @@ MAX_FRAMES = 180  # of a clip; longer ones would only repeat the same face
 class CroppedClip:
     """A clip's crops and geometry."""
 
-    jpeg: tuple[Bytes, ...]  # T encoded pictures
+    pictures: tuple[Bytes, ...]  # T encoded ones, JPEG or what else OpenCV reads
     time_s: Float  # [T]
     aperture: Float  # [T] cm
     analysis: Analysis
@@ -43,11 +45,11 @@ class CroppedClip:
 
     def __len__(self) -> int:
         """Return T."""
-        return len(self.jpeg)
+        return len(self.pictures)
 
     def crop(self, t: int) -> Bytes:
         """Return frame t's crop, [S, S, 3]."""
-        bgr = cv2.imdecode(self.jpeg[t], cv2.IMREAD_COLOR)
+        bgr = cv2.imdecode(self.pictures[t], cv2.IMREAD_COLOR)
         if bgr is None:
             raise ValueError(f"crop {t} cannot be decoded")
         return np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
@@ -102,25 +104,46 @@ def crop_clip(frames: Iterator[Frame], found: Landmarks, model: MorphableModel) 
     )
 
 
+def arrays_of_crops(clip: CroppedClip) -> dict[str, NDArray[Any]]:
+    """Return a clip as arrays that can be stored."""
+    a, count = clip.analysis, len(clip)
+    ends: Integers = np.cumsum([len(picture) for picture in clip.pictures])
+    return {
+        "jpeg": np.concatenate(clip.pictures),
+        "ends": ends,
+        "time_s": clip.time_s,
+        "matrix": clip.matrix,
+        "alpha": a.alpha[:1],
+        "beta": a.beta[:count],
+        "rotation": a.rotation[:count],
+        "translation_px": a.translation_px[:count],
+        "scale_px": a.scale_px[:count],
+        "aperture": clip.aperture,
+    }
+
+
+def crops_of_arrays(s: Mapping[str, NDArray[Any]]) -> CroppedClip:
+    """Return the clip of ``arrays_of_crops``."""
+    count = len(s["ends"])
+    analysis = Analysis(
+        alpha=np.repeat(s["alpha"], count, axis=0),
+        beta=s["beta"],
+        rotation=s["rotation"],
+        translation_px=s["translation_px"],
+        scale_px=s["scale_px"],
+        shot=np.zeros(count, dtype=np.int64),
+        valid=np.ones(count, dtype=np.bool_),
+        lip_aperture=s["aperture"],
+    )
+    pictures = tuple(np.split(s["jpeg"], s["ends"][:-1]))
+    return CroppedClip(pictures, s["time_s"], s["aperture"], analysis, s["matrix"])
+
+
 def store_crops(folder: Path, name: str, clip: CroppedClip) -> None:
     """Write a clip's crops beside their place, then rename."""
     folder.mkdir(parents=True, exist_ok=True)
-    a, count = clip.analysis, len(clip)
-    ends: Integers = np.cumsum([len(j) for j in clip.jpeg])
     partial = folder / f".{name}.npz"
-    np.savez(
-        partial,
-        jpeg=np.concatenate(clip.jpeg),
-        ends=ends,
-        time_s=clip.time_s,
-        matrix=clip.matrix,
-        alpha=a.alpha[:1],
-        beta=a.beta[:count],
-        rotation=a.rotation[:count],
-        translation_px=a.translation_px[:count],
-        scale_px=a.scale_px[:count],
-        aperture=clip.aperture,
-    )
+    np.savez(partial, **arrays_of_crops(clip))  # type: ignore[arg-type]
     partial.replace(folder / f"{name}.npz")
 
 
@@ -129,22 +152,5 @@ def load_crops(folder: Path, name: str) -> CroppedClip | None:
     file = folder / f"{name}.npz"
     if not file.exists():
         return None
-    with np.load(file) as s:
-        count = len(s["ends"])
-        jpeg = tuple(np.split(s["jpeg"], s["ends"][:-1]))
-        analysis = Analysis(
-            alpha=np.repeat(s["alpha"], count, axis=0),
-            beta=s["beta"],
-            rotation=s["rotation"],
-            translation_px=s["translation_px"],
-            scale_px=s["scale_px"],
-            shot=np.zeros(count, dtype=np.int64),
-            valid=np.ones(count, dtype=np.bool_),
-            lip_aperture=s["aperture"],
-        )
-        return CroppedClip(jpeg, s["time_s"], s["aperture"], analysis, s["matrix"])
-
-
-def wanted_for_rendering(clip: Clip, min_face_px: float) -> bool:
-    """Return whether a clip judges the renderer, or is sharp enough to teach it."""
-    return clip.split == "val" or (clip.set == "wild" and clip.face_px >= min_face_px)
+    with np.load(file) as stored:
+        return crops_of_arrays(stored)

@@ -8,9 +8,10 @@ a row needs the columns clip, split, kind, speaker, set, seconds, fps, face_px, 
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from dubcli.errors import InputError
 from dubcli.records import Float
 
 log = logging.getLogger(__name__)
+
+Content = TypeVar("Content")
 
 MIN_TRACKED = 0.9  # share of a clip's frames that must show a face
 
@@ -40,6 +43,14 @@ class Clip:
     def name(self) -> str:
         """The file's name without its suffix: the clip's key in every cache."""
         return self.path.stem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared(Generic[Content]):
+    """A clip, and what was computed of it: crops, or speech features."""
+
+    clip: Clip
+    content: Content
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,9 +141,9 @@ def interpolate_gaps(landmarks_px: Float) -> Float:
     return filled.reshape(landmarks_px.shape).astype(np.float32)
 
 
-def by_speaker(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
+def by_speaker(prepared: Iterable[Prepared[Content]]) -> dict[str, list[Content]]:
     """Group clips by speaker, so that sampling can weigh people equally."""
-    groups: dict[str, list[Clip]] = {}
-    for clip in clips:
-        groups.setdefault(clip.speaker, []).append(clip)
+    groups: dict[str, list[Content]] = {}
+    for one in prepared:
+        groups.setdefault(one.clip.speaker, []).append(one.content)
     return groups

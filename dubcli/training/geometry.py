@@ -6,6 +6,7 @@ Letters: B batch, T frames at 25 Hz, L lower-face vertices, E expression coeffic
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -22,24 +23,36 @@ from dubcli.geometry.morphable import (
 from dubcli.metrics.lip_sync import closure_recall, correlation, deviation_ratio
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.records import Float
-from dubcli.training.speech import SpokenClip, as_tensor, mirror_permutation
+from dubcli.training.recipe import Between
+from dubcli.training.speech import SpokenClip, as_tensor, mirror_permutation, speech_of_arrays
 
 FEATURES_A_FRAME = 2
 
 
 @dataclass(frozen=True, slots=True)
 class GeometryTraining:
-    """How the geometry network is trained."""
+    """How the geometry network is trained; the table [training] of its recipe."""
 
-    batch: int = 16
-    frames: int = 60  # of a training window
+    batch: Annotated[int, Between(1)] = 16
+    frames: Annotated[int, Between(3)] = 60  # of a training window
     lip_weight: float = 4.0  # of the lips beside the rest of the lower face
     velocity: float = 2.0
     agreement: float = 0.15  # concordance of the opening curves, cm
     feature_noise: float = 0.1  # of the features' own deviation
+    other_style_share: Annotated[float, Between(0, 1)] = 0.5  # style of another clip of the speaker
+    mirrored_share: Annotated[float, Between(0, 1)] = 0.5
     set_share: dict[str, float] = field(
         default_factory=lambda: {"wild": 0.7, "grid": 0.15, "arabic": 0.15}
     )
+
+    def __post_init__(self) -> None:
+        """Refuse shares of which none is above 0.
+
+        Raises:
+            ValueError: If nothing could be drawn.
+        """
+        if not sum(self.set_share.values()) > 0:
+            raise ValueError("set_share gives no set a share above 0")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,12 +67,8 @@ class StoredSpeech:
 
 def load_speech(file: Path, speaker: str, of_set: str) -> StoredSpeech:
     """Return a cached clip."""
-    with np.load(file) as s:
-        count = sum(key.startswith("beta") for key in s)
-        made = tuple(
-            SpokenClip(s[f"features{i}"], s[f"beta{i}"], s[f"closed{i}"]) for i in range(count)
-        )
-    return StoredSpeech(file.stem, speaker, of_set, made)
+    with np.load(file) as stored:
+        return StoredSpeech(file.stem, speaker, of_set, speech_of_arrays(stored))
 
 
 class GeometryProblem:
@@ -134,9 +143,13 @@ class GeometryProblem:
             if made is None:
                 continue
             audio, motion = made
-            other = clips[generator.integers(len(clips))] if generator.random() < 0.5 else clip
+            other = (
+                clips[generator.integers(len(clips))]
+                if generator.random() < t.other_style_share
+                else clip
+            )
             style = self.motion(other.versions[0].beta)
-            if generator.random() < 0.5:
+            if generator.random() < t.mirrored_share:
                 flip = torch.tensor([-1.0, 1.0, 1.0])
                 motion, style = motion[:, self.mirror] * flip, style[:, self.mirror] * flip
             noise = torch.from_numpy(generator.normal(size=audio.shape).astype(np.float32))
@@ -182,6 +195,24 @@ def concordance(made: Tensor, true: Tensor) -> Tensor:
 def styles_of(network: LipSyncNet, motions: Sequence[Tensor]) -> Tensor:
     """Return the style of motions of different lengths, [B, D]."""
     return torch.cat([network.style(motion[None]) for motion in motions])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadeAndTrue:
+    """A clip's lower face, generated and fitted."""
+
+    made: Tensor  # [T, L, 3] cm
+    true: Tensor  # [T, L, 3] cm
+
+
+@torch.no_grad()
+def made_and_true(network: LipSyncNet, problem: GeometryProblem, clip: StoredSpeech) -> MadeAndTrue:
+    """Return what the network makes of a clip's plain sound in its own style."""
+    plain, device = clip.versions[0], next(network.parameters()).device
+    true = problem.motion(plain.beta)
+    style = network.style(true[None].to(device))
+    made = network(as_tensor(plain.features)[None].to(device), style).displacement[0].cpu()
+    return MadeAndTrue(made, true)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ run goes on where it stopped.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,23 @@ import numpy as np
 from dubcli.checkpoints import verified_file
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel
-from dubcli.loading import WHISPER
+from dubcli.loading import WHISPER, load_audio_encoder
 from dubcli.media.audio import AudioReader
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.networks.audio_encoder import AudioEncoder
 from dubcli.records import Float
 from dubcli.stages.track import MESH_VERTICES, Tracker
-from dubcli.training.crops import MAX_FRAMES, analyse_landmarks, crop_clip, store_crops
-from dubcli.training.data import Clip, Landmarks, load_landmarks, store_landmarks
+from dubcli.training.crops import (
+    MAX_FRAMES,
+    CroppedClip,
+    analyse_landmarks,
+    crop_clip,
+    load_crops,
+    store_crops,
+)
+from dubcli.training.data import Clip, Landmarks, Prepared, load_landmarks, store_landmarks
+from dubcli.training.geometry import StoredSpeech, load_speech
 from dubcli.training.speech import store_speech, versions
 
 log = logging.getLogger(__name__)
@@ -31,18 +39,25 @@ def each_missing(
     clips: Sequence[Clip], folder: Path, work: Callable[[Clip], None], what: str
 ) -> None:
     """Run ``work`` for the clips without a file in ``folder``; one bad clip stops nothing."""
-    missing = [clip for clip in clips if not (folder / f"{clip.name}.npz").exists()]
-    for done, clip in enumerate(missing):
+    todo = missing(clips, folder)
+    for done, clip in enumerate(todo):
         if done % 20 == 0:
-            log.info("%s: %d of %d clips", what, done, len(missing))
+            log.info("%s: %d of %d clips", what, done, len(todo))
         try:
             work(clip)
         except (InputError, ValueError) as error:
             log.warning("%s: %s left out: %s", what, clip.path.name, error)
 
 
+def missing(clips: Iterable[Clip], folder: Path) -> list[Clip]:
+    """Return the clips without a file in a folder of the cache."""
+    return [clip for clip in clips if not (folder / f"{clip.name}.npz").exists()]
+
+
 def track_clips(clips: Sequence[Clip], cache: Path, models: Path) -> None:
     """Track every clip that is not in the cache."""
+    if not missing(clips, cache / "landmarks"):
+        return
     with Tracker(verified_file(models, "face-landmarker")) as tracker:
         each_missing(
             clips,
@@ -116,6 +131,32 @@ def encode_clips(
         store_speech(folder, clip.name, made)
 
     each_missing(list(clips), folder, work, "encoding")
+
+
+def prepare_crops(
+    clips: Sequence[Clip], cache: Path, models: Path, model: MorphableModel
+) -> Iterator[Prepared[CroppedClip]]:
+    """Yield the clips' crops, made where they are not in the cache; unusable clips are left out."""
+    track_clips(clips, cache, models)
+    crop_clips(clips, cache, model)
+    for clip in clips:
+        crops = load_crops(cache / "crops", clip.name)
+        if crops is not None:
+            yield Prepared(clip, crops)
+
+
+def prepare_speech(
+    clips: Sequence[Clip], cache: Path, models: Path, model: MorphableModel, audio_encoder: str
+) -> Iterator[Prepared[StoredSpeech]]:
+    """Yield the clips' features and fits, made where they are not in the cache."""
+    track_clips(clips, cache, models)
+    folder = speech_folder(cache, audio_encoder)
+    if missing(clips, folder):
+        encode_clips(clips, cache, folder, model, load_audio_encoder(audio_encoder, models))
+    for clip in clips:
+        file = folder / f"{clip.name}.npz"
+        if file.exists():
+            yield Prepared(clip, load_speech(file, clip.speaker, clip.set))
 
 
 def waveform_of(path: Path) -> Float:

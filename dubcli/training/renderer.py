@@ -17,6 +17,7 @@ from dubcli.training.crops import CroppedClip
 from dubcli.training.losses import multiscale_l1
 from dubcli.training.perceptual import VggFeatures, mouth_of, perceptual_loss
 from dubcli.training.renderer_data import (
+    RendererSampling,
     Sample,
     SampleMaker,
     distant_references,
@@ -26,17 +27,12 @@ from dubcli.training.renderer_data import (
 
 @dataclass(frozen=True, slots=True)
 class RendererTraining:
-    """How the renderer is trained."""
+    """What the renderer descends; the table [training] of its recipe."""
 
-    face_references: int = 3
-    lip_references: int = 5
-    rate: float = 1e-3
-    warm_up: int = 50
     lip_weight: float = 3.0  # of the lips beside the rest of the mask
+    gradient_weight: float = 2.0  # of the pictures' gradients beside their pixels
     warp_weight: float = 0.3  # of the loss on the plain warp
     perceptual_weight: float = 0.2  # of the perceptual loss on the mouth, where weights are given
-    gradient_norm: float = 1.0
-    brightness: float = 0.15  # largest change of exposure, all pictures of a sample alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +67,11 @@ def sample_losses(
 ) -> dict[str, Tensor]:
     """Return the named losses of one rendered sample; the perceptual one only with ``vgg``."""
     weight = (sample.face_mask + training.lip_weight * sample.lip_mask)[None]
-    losses = {
-        "image": multiscale_l1(rendered.image, sample.picture, weight),
-        "warp": training.warp_weight * multiscale_l1(rendered.warp, sample.picture, weight),
-    }
+    image, warp = (
+        multiscale_l1(made, sample.picture, weight, training.gradient_weight)
+        for made in (rendered.image, rendered.warp)
+    )
+    losses = {"image": image, "warp": training.warp_weight * warp}
     if vgg is not None:
         made = mouth_of(rendered.image, sample.lip_mask)
         true = mouth_of(sample.picture, sample.lip_mask)
@@ -85,7 +82,7 @@ def sample_losses(
 def training_samples(
     clips: dict[str, list[CroppedClip]],
     maker: SampleMaker,
-    training: RendererTraining,
+    sampling: RendererSampling,
     generator: np.random.Generator,
 ) -> Iterator[Sample]:
     """Yield samples for ever; speakers are drawn with equal odds."""
@@ -93,11 +90,10 @@ def training_samples(
     while True:
         of_speaker = clips[speakers[generator.integers(len(speakers))]]
         clip = of_speaker[generator.integers(len(of_speaker))]
-        index, other, face, lip = draw_training_indices(
-            clip, generator, face=training.face_references, lip=training.lip_references
-        )
-        sample = maker.make(clip, index, other, face, lip, mirrored=generator.random() < 0.5)
-        yield expose(sample, 1 + training.brightness * float(generator.uniform(-1, 1)))
+        index, other, face, lip = draw_training_indices(clip, generator, sampling)
+        mirrored = generator.random() < sampling.mirrored_share
+        sample = maker.make(clip, index, other, face, lip, mirrored=mirrored)
+        yield expose(sample, 1 + sampling.brightness * float(generator.uniform(-1, 1)))
 
 
 def expose(sample: Sample, factor: float) -> Sample:

@@ -4,6 +4,7 @@ Letters: N references, H, W the rendered window, S crop size (256).
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,11 +15,22 @@ from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
 from dubcli.records import Bytes, Float, Integers
 from dubcli.stages.select import lip_bank, training_references
 from dubcli.training.crops import CroppedClip
+from dubcli.training.recipe import Between
 
-SELF_GAP = 2  # frames around the target that never serve as its references
 FAR_S = 1.0  # seconds that validation references keep away
-SELF_SHARE = 0.35  # of training samples whose target is among its own face references
-FAR_SHARE = 0.5  # of training samples whose face references come from far away
+
+
+@dataclass(frozen=True, slots=True)
+class RendererSampling:
+    """How training samples are drawn; the table [sampling] of the renderer's recipe."""
+
+    face_references: Annotated[int, Between(1, 51)] = 3
+    lip_references: Annotated[int, Between(1, 200)] = 5
+    self_gap: Annotated[int, Between(1, 5)] = 2  # frames that references keep from their target
+    self_share: Annotated[float, Between(0, 1)] = 0.35  # target among its own face references
+    far_share: Annotated[float, Between(0, 1)] = 0.5  # face references from far away
+    mirrored_share: Annotated[float, Between(0, 1)] = 0.5
+    brightness: Annotated[float, Between(0, 1)] = 0.15  # largest change of exposure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,30 +152,32 @@ def _masks(masks: Bytes, mirrored: bool) -> Tensor:
 
 
 def draw_training_indices(
-    clip: CroppedClip, generator: np.random.Generator, *, face: int, lip: int
+    clip: CroppedClip, generator: np.random.Generator, sampling: RendererSampling
 ) -> tuple[int, int, Integers, Integers]:
     """Return (target, widening frame, face references, lip references) of a training sample.
 
     Half of the samples follow Algorithm 1's training window, the others take their face references
     from anywhere, which is what judging with distant references asks for. The lip references are
-    never nearer than ``SELF_GAP``: a network that may see its target's mouth learns to copy it. The
+    never nearer than ``self_gap``: a network that may see its target's mouth learns to copy it. The
     target itself is among the face references in a share of the samples, as it is in use: there the
     frame's own skin is to be carried over as it is.
     """
-    length = len(clip)
+    length, face, gap = len(clip), sampling.face_references, sampling.self_gap
     index = int(generator.integers(length))
-    window, bank = training_references(index, length, generator, face=face, lip=lip)
-    if generator.random() < FAR_SHARE:
+    window, bank = training_references(
+        index, length, generator, face=face, lip=sampling.lip_references
+    )
+    if generator.random() < sampling.far_share:
         window = generator.choice(length, face, replace=length < face)
-    far = np.flatnonzero(np.abs(np.arange(length) - index) >= SELF_GAP)
+    far = np.flatnonzero(np.abs(np.arange(length) - index) >= gap)
 
     def keep_away(chosen: Integers) -> Integers:
         """Replace references that are too near."""
-        near = np.abs(chosen - index) < SELF_GAP
+        near = np.abs(chosen - index) < gap
         return np.where(near, generator.choice(far, len(chosen)), chosen)
 
     window = keep_away(window)
-    if generator.random() < SELF_SHARE:
+    if generator.random() < sampling.self_share:
         window[generator.integers(face)] = index
     return index, int(generator.integers(length)), window, keep_away(bank)
 

@@ -6,12 +6,14 @@ Each clip is encoded several times: as it is, with noise and a tilted spectrum, 
 with stretches of digital silence, under which the mouth is to be closed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter, resample_poly
 
@@ -141,16 +143,28 @@ def versions(
     return made
 
 
+def arrays_of_speech(versions: Sequence[SpokenClip]) -> dict[str, NDArray[Any]]:
+    """Return a clip's versions as arrays that can be stored."""
+    return {
+        f"{name}{k}": getattr(version, name)
+        for k, version in enumerate(versions)
+        for name in ("features", "beta", "closed")
+    }
+
+
+def speech_of_arrays(s: Mapping[str, NDArray[Any]]) -> tuple[SpokenClip, ...]:
+    """Return the versions of ``arrays_of_speech``."""
+    count = sum(key.startswith("beta") for key in s)
+    return tuple(
+        SpokenClip(s[f"features{k}"], s[f"beta{k}"], s[f"closed{k}"]) for k in range(count)
+    )
+
+
 def store_speech(folder: Path, name: str, made: Sequence[SpokenClip]) -> None:
     """Write a clip's versions beside their place, then rename."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Float] = {}
-    for k, version in enumerate(made):
-        arrays[f"features{k}"] = version.features
-        arrays[f"beta{k}"] = version.beta
-        arrays[f"closed{k}"] = version.closed
     partial = folder / f".{name}.npz"
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    np.savez(partial, **arrays_of_speech(made))  # type: ignore[arg-type]
     partial.replace(folder / f"{name}.npz")
 
 

@@ -244,7 +244,10 @@ def test_value_out_of_range_is_refused_with_the_range_that_help_states(
         ["dub", "a", "b", "-o", "c", "--crf", "x"],
         ["dub", "a", "b", "-o", "c", "--nonsense"],
         ["nonsense"],
-        ["train", "geometry", "--data", "d", "--cache", "c"],
+        ["train", "geometry", "--cache", "c"],
+        ["train", "renderer", "--cache", "c", "--data", "d", "--pack", "p"],
+        ["train", "renderer", "--cache", "c", "--data", "d", "--minutes", "-1"],
+        ["train", "pack", "--data", "d", "--cache", "c"],
     ],
     ids=" ".join,
 )
@@ -351,34 +354,78 @@ def test_training_commands_pass_on_what_they_are_given(
     def note(*arguments: object, **named: object) -> None:
         calls.append((*arguments, named))
 
-    trainers = {f"train_{name}": note for name in ("basis", "geometry", "renderer")}
-    put_module(monkeypatch, "dubcli.training.run", **trainers)
+    for name in ("basis", "geometry", "renderer"):
+        module = f"dubcli.training.train_{name}"
+        put_module(monkeypatch, module, **{f"train_{name}": note})
     models = ROOT / "models"
-    common = ["--data", "d", "--cache", "c", "--models", str(models)]
+    common = ["--cache", "c", "--models", str(models)]
 
-    assert run("train", "basis", *common).code == 0
-    assert run("train", "geometry", *common, "--minutes", "1.5").code == 0
-    more = ["--minutes", "2", "--seed", "3", "--resume"]
-    assert run("train", "renderer", *common, *more).code == 0
+    assert run("train", "basis", "--data", "d", *common, "--recipe", "r.toml").code == 0
+    assert run("train", "geometry", "--data", "d", *common, "--minutes", "1.5").code == 0
+    more = ["--minutes", "2", "--seed", "3", "--resume", "--recipe", "r.toml", "--vgg", "v"]
+    assert run("train", "renderer", "--pack", "p", *common, *more).code == 0
 
-    folders = (Path("d"), Path("c"), models)
-    assert calls == [
-        (*folders, {}),
-        (
-            *folders,
-            {
-                "minutes": 1.5,
-                "seed": 0,
-                "resume": False,
-                "device": DEFAULTS.device,
-                "audio_encoder": DEFAULTS.audio_encoder,
-            },
-        ),
-        (
-            *folders,
-            {"minutes": 2.0, "seed": 3, "resume": True, "device": DEFAULTS.device, "vgg": None},
-        ),
+    assert [call[:-1] for call in calls] == [(Path(of), Path("c"), models) for of in "ddp"]
+    assert calls[0][-1] == {"recipe": Path("r.toml")}
+    given = [call[-1] for call in calls[1:]]
+    assert all(callable(one.pop("observer")) for one in given)
+    assert given == [
+        {
+            "recipe": None,
+            "minutes": 1.5,
+            "seed": None,
+            "resume": False,
+            "device": DEFAULTS.device,
+            "audio_encoder": None,
+        },
+        {
+            "recipe": Path("r.toml"),
+            "minutes": 2.0,
+            "seed": 3,
+            "resume": True,
+            "device": DEFAULTS.device,
+            "vgg": Path("v"),
+        },
     ]
+
+
+def test_pack_command_passes_on_what_it_is_given_and_says_what_was_packed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass
+    class Report:
+        folder: Path = Path("a.dubpack")
+        clips: int = 7
+        shards: int = 2
+        megabytes: float = 87.04
+        largest_shard_megabytes: float = 59.96
+        pictures: int = 280
+        psnr_db: float | None = 43.04
+
+    calls: list[tuple[Any, ...]] = []
+
+    def fake(*arguments: object, **named: object) -> Report:
+        calls.append((*arguments, named))
+        return Report()
+
+    put_module(monkeypatch, "dubcli.training.packing", make_pack=fake)
+    common = ["train", "pack", "--data", "d", "--cache", "c", "-o", "a.dubpack"]
+    models = ["--models", str(ROOT / "models")]
+    plain = run(*common, *models, "--for", "geometry", "--max-mb", "20", "--faces", "9")
+    assert plain == Outcome(
+        0,
+        "pack        a.dubpack\n"
+        "clips       7\n"
+        "files       2, the largest 60.0 MB\n"
+        "together    87.0 MB\n"
+        "pictures    280, 43.0 dB beside the cache\n",
+        "",
+    )
+    folders = (Path("d"), Path("c"), ROOT / "models", Path("a.dubpack"))
+    named = {"kind": "geometry", "max_mb": 20.0, "faces": 9, "recipe": None, "audio_encoder": None}
+    assert calls == [(*folders, named)]
+    assert json.loads(run(*common, *models, "--json").out)["clips"] == 7
+    assert calls[1][-1] == named | {"kind": "renderer", "max_mb": 60.0, "faces": 40}
 
 
 class Terminal(io.StringIO):

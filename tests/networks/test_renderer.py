@@ -272,3 +272,16 @@ def test_state_of_the_network_keeps_its_names() -> None:
         "temperature",
         "texture_encoder",
     }
+
+
+def test_keys_of_a_place_on_the_face_are_exact_in_mixed_precision() -> None:
+    torch.manual_seed(0)
+    network = DualAttentionRenderer()
+    hyper = network.hyper
+    pncc = torch.rand(1, 3, hyper.height, hyper.width)
+    geometry = network.geometry_encoder(pncc)
+    plain = network.keys("face", pncc, geometry)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = network.keys("face", pncc, geometry)
+    places = slice(0, 2 * hyper.pncc_frequencies)
+    torch.testing.assert_close(mixed[:, places].float(), plain[:, places], rtol=0, atol=1e-5)

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from dubcli.geometry.morphable import MorphableModel, vertices
-from dubcli.training import basis as learning
-from dubcli.training.basis import align_clip, learn_basis, principal_components
+from dubcli.training.basis import BasisTraining, align_clip, learn_basis, principal_components
 from dubcli.training.canonical import CanonicalFace
 from dubcli.training.data import Clip, Landmarks, store_landmarks
 
@@ -43,7 +42,7 @@ def test_coefficients_of_the_training_meshes_have_unit_deviation() -> None:
 def test_aligned_clip_has_a_closed_neutral_face_and_differences_from_it(
     small_model: MorphableModel, canonical_face: CanonicalFace, known_clip
 ) -> None:
-    aligned = align_clip(known_clip.landmarks_px, canonical_face)
+    aligned = align_clip(known_clip.landmarks_px, canonical_face, BasisTraining())
 
     assert aligned is not None
     truth = vertices(small_model, known_clip.alpha.expand(60, -1), known_clip.beta)
@@ -60,7 +59,7 @@ def test_aligned_clip_has_a_closed_neutral_face_and_differences_from_it(
 def test_clips_that_hardly_look_forward_are_left_out(
     canonical_face: CanonicalFace, known_clip
 ) -> None:
-    assert align_clip(known_clip.landmarks_px[:9], canonical_face) is None
+    assert align_clip(known_clip.landmarks_px[:9], canonical_face, BasisTraining()) is None
 
 
 def test_basis_of_too_few_clips_is_refused(tmp_path: Path, task_file: Path, known_clip) -> None:
@@ -69,7 +68,7 @@ def test_basis_of_too_few_clips_is_refused(tmp_path: Path, task_file: Path, know
     store_landmarks(tmp_path, clip, Landmarks(known_clip.landmarks_px.numpy(), time_s, (400, 600)))
     other = Clip(Path("b.mp4"), "train", "speech", "b", "wild", 2.4, 150.0, "good", 0.0)
     with pytest.raises(ValueError, match="1 usable clips; 49 are needed"):
-        learn_basis([clip, other], tmp_path, task_file)
+        learn_basis([clip, other], tmp_path, task_file, BasisTraining())
 
 
 def test_learned_basis_explains_new_faces_of_the_same_kind(
@@ -77,10 +76,7 @@ def test_learned_basis_explains_new_faces_of_the_same_kind(
     task_file: Path,
     small_model: MorphableModel,
     known_clip,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(learning, "IDENTITIES", 3)
-    monkeypatch.setattr(learning, "EXPRESSIONS", 4)
     rng = np.random.default_rng(2)
     clips = []
     for k in range(14):
@@ -92,7 +88,7 @@ def test_learned_basis_explains_new_faces_of_the_same_kind(
         store_landmarks(tmp_path, clip, Landmarks(seen.numpy(), time_s, (400, 600)))
         clips.append(clip)
 
-    model = learn_basis(clips, tmp_path, task_file)
+    model = learn_basis(clips, tmp_path, task_file, BasisTraining(identities=3, expressions=4))
 
     assert model.identity.shape == (3, 468, 3)
     assert model.expression.shape == (4, 468, 3)

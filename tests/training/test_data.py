@@ -7,6 +7,7 @@ from dubcli.errors import InputError
 from dubcli.training.data import (
     Clip,
     Landmarks,
+    Prepared,
     by_speaker,
     interpolate_gaps,
     load_landmarks,
@@ -98,8 +99,5 @@ def test_missing_list_and_missing_column_are_named(tmp_path: Path) -> None:
 
 
 def test_clips_are_grouped_by_speaker_in_order() -> None:
-    groups = by_speaker([clip("1", "b"), clip("2", "a"), clip("3", "b")])
-    assert {who: [c.name for c in of] for who, of in groups.items()} == {
-        "b": ["1", "3"],
-        "a": ["2"],
-    }
+    groups = by_speaker(Prepared(clip(name, speaker), name) for name, speaker in ("1b", "2a", "3b"))
+    assert groups == {"b": ["1", "3"], "a": ["2"]}

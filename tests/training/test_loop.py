@@ -1,6 +1,10 @@
 import csv
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dubcli.training.loop import Loop, LoopOptions, write
+from dubcli.errors import InputError
+from dubcli.training.loop import Loop, LoopOptions, LoopProgress, write
 
 STEPS = 12
 OPTIONS = LoopOptions(minutes=1, steps=STEPS, rate=0.05, warm_up=3, save_minutes=0, judge_minutes=9)
@@ -89,6 +94,170 @@ def test_killed_and_resumed_run_ends_where_an_undisturbed_one_does(
     assert_same(tmp_path / "whole", tmp_path / "killed")
     assert numbers(tmp_path / "killed")["step"] == STEPS
     assert numbers(tmp_path / "killed")["best"] == numbers(tmp_path / "whole")["best"]
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+import torch
+sys.path.insert(0, {here!r})
+from test_loop import CURVE, Problem
+torch.set_num_threads(1)
+problem = Problem(Path(sys.argv[1]), CURVE)
+step = problem.loop._loss
+def slow(generator):
+    time.sleep(0.01)
+    return step(generator)
+problem.loop._loss = slow
+problem.loop.run()
+"""
+CURVE = LoopOptions(
+    minutes=999, steps=120, rate=0.05, warm_up=3, save_steps=7, judge_steps=10, sheets=2
+)
+
+
+def child(folder: Path) -> subprocess.Popen[bytes]:
+    script = CHILD.format(here=str(Path(__file__).parent))
+    return subprocess.Popen([sys.executable, "-c", script, str(folder)])
+
+
+def curve(folder: Path) -> list[dict[str, str]]:
+    """Return the log without the clock."""
+    return [{k: v for k, v in row.items() if k != "minutes"} for row in log_rows(folder)]
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_changes_neither_weights_nor_curve(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    Problem(tmp_path / "whole", CURVE).loop.run()
+    running = child(tmp_path / "killed")
+    state = tmp_path / "killed/state.safetensors"
+    while not state.exists():
+        assert running.poll() is None
+        time.sleep(0.002)
+    time.sleep(np.random.default_rng().uniform(0, 0.8))  # the steps take 1.2 s together
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    at = numbers(tmp_path / "killed")["step"]
+    assert 0 < at < 120
+
+    resumed = Problem(tmp_path / "killed", CURVE)
+    resumed.loop.run()
+
+    assert resumed.calls == 120 - at
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    assert len(curve(tmp_path / "whole")) == 12
+
+
+def test_losses_since_the_last_judgement_survive_a_kill(tmp_path: Path) -> None:
+    every = LoopOptions(minutes=1, steps=STEPS, rate=0.05, save_steps=1, judge_steps=4)
+    Problem(tmp_path / "whole", every).loop.run()
+    for kill_at in range(1, STEPS, 3):  # before, at and after judgements
+        with pytest.raises(KilledError):
+            problem = Problem(tmp_path / "killed", every)
+            problem.kill_at = kill_at - problem.loop.step
+            problem.loop.run()
+    Problem(tmp_path / "killed", every).loop.run()
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    assert [row["step"] for row in curve(tmp_path / "whole")] == ["4", "8", "12"]
+
+
+def test_a_judgement_after_the_last_save_is_made_again_not_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = LoopOptions(minutes=1, steps=STEPS, rate=0.05, save_steps=3, judge_steps=4)
+    Problem(tmp_path / "whole", every).loop.run()
+    problem = Problem(tmp_path / "killed", every)
+    save = problem.loop.save
+
+    def killed_before_saving_the_judgement() -> None:
+        if problem.loop.step == 8:
+            raise KilledError
+        save()
+
+    monkeypatch.setattr(problem.loop, "save", killed_before_saving_the_judgement)
+    with pytest.raises(KilledError):
+        problem.loop.run()
+    assert [row["step"] for row in curve(tmp_path / "killed")] == ["4", "8"]
+    assert numbers(tmp_path / "killed")["step"] == 6
+    Problem(tmp_path / "killed", every).loop.run()
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_loss_that_is_added_on_resume_gets_a_column_of_its_own(tmp_path: Path) -> None:
+    short = LoopOptions(minutes=1, steps=4, judge_steps=2)
+    Problem(tmp_path, short).loop.run()
+    longer = Problem(tmp_path, LoopOptions(minutes=1, steps=8, judge_steps=2))
+    plain = longer.loop._loss
+
+    def with_another(generator: np.random.Generator) -> dict[str, Tensor]:
+        return plain(generator) | {"perceptual": longer.network[0].weight.abs().mean()}
+
+    longer.loop._loss = with_another
+    longer.loop.run()
+    rows = log_rows(tmp_path)
+    assert list(rows[0]) == ["step", "minutes", "square", "size", "score", "perceptual"]
+    assert [row["perceptual"] == "" for row in rows] == [True, True, False, False]
+    assert all(float(row["score"]) < 0 < float(row["square"]) for row in rows)
+
+
+def test_observer_sees_every_step_and_judgement(tmp_path: Path) -> None:
+    seen: list[LoopProgress] = []
+    problem = Problem(tmp_path, LoopOptions(minutes=1, steps=6, judge_steps=3, warm_up=1))
+    problem.loop._observer = seen.append
+    problem.loop.run()
+    assert [(one.step, one.judged) for one in seen] == [
+        (1, False), (2, False), (3, False), (3, True), (4, False), (5, False), (6, False), (6, True)
+    ]  # fmt: skip
+    assert seen[0].figures == {}
+    assert seen[0].seconds_left == pytest.approx(5 * seen[0].seconds)
+    assert seen[3].figures == {"score": seen[3].best}
+    assert seen[-1].spent == 1
+    assert seen[-1].losses.keys() == {"square", "size"}
+    row = log_rows(tmp_path)[-1]
+    assert float(row["square"]) == pytest.approx(seen[-1].losses["square"], rel=1e-4)
+
+
+def test_pictures_of_the_last_judgements_are_kept(tmp_path: Path) -> None:
+    options = LoopOptions(minutes=1, steps=5, judge_steps=1, sheets=2)
+    problem = Problem(tmp_path, options)
+    problem.loop._sheet = lambda: np.full((4, 6, 3), problem.loop.step, np.uint8)
+    problem.loop.run()
+    names = sorted(p.name for p in (tmp_path / "sheets").iterdir())
+    assert names == ["step-0000004.png", "step-0000005.png"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path: Path) -> None:
+    problem = Problem(tmp_path)
+    problem.loop._loss = lambda _: {"square": problem.network[0].weight.sum() * float("nan")}
+    with pytest.raises(InputError, match="not finite at step 0; lower rate"):
+        problem.loop.run()
+
+
+def test_state_that_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    Problem(tmp_path).loop.run()
+    other = nn.Linear(3, 3)
+    with pytest.raises(InputError, match="is of another network"):
+        Loop(other, tmp_path, OPTIONS, loss=lambda _: {}, judge=lambda _: (0, {}))
+    (tmp_path / "state.safetensors").write_bytes(b"\x00" * 50)
+    with pytest.raises(InputError, match="is damaged"):
+        Problem(tmp_path)
+
+
+def test_bfloat16_is_for_cuda_only(tmp_path: Path) -> None:
+    problem = Problem(tmp_path)
+    seen: list[torch.dtype] = []
+    plain = problem.loop._loss
+
+    def noting(generator: np.random.Generator) -> dict[str, Tensor]:
+        seen.append(problem.network(torch.ones(1, 4)).dtype)
+        return plain(generator)
+
+    problem.loop._loss = noting
+    problem.loop.run()
+    assert set(seen) == {torch.float32}
 
 
 def test_a_kill_between_saves_costs_only_the_steps_since(

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from dubcli.training.losses import GRADIENT, SCALES, multiscale_l1
+from dubcli.training.losses import SCALES, multiscale_l1
 
+GRADIENT = 2.0
 LOSS_TOLERANCE = 1e-5  # relative, float32 sums
 
 
@@ -38,20 +39,20 @@ def pictures(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(3))
 def test_loss_is_the_sum_written_out_in_loops(seed: int) -> None:
     arrays = pictures(seed)
-    got = multiscale_l1(*(torch.from_numpy(a).float() for a in arrays))
+    got = multiscale_l1(*(torch.from_numpy(a).float() for a in arrays), GRADIENT)
     assert got.shape == ()
     assert float(got) == pytest.approx(oracle(*arrays), rel=LOSS_TOLERANCE)
 
 
 def test_equal_pictures_cost_nothing_and_so_does_an_empty_mask() -> None:
     output, target, weight = (torch.from_numpy(a).float() for a in pictures())
-    assert float(multiscale_l1(output, output, weight)) == 0
-    assert float(multiscale_l1(output, target, weight * 0)) == 0
+    assert float(multiscale_l1(output, output, weight, GRADIENT)) == 0
+    assert float(multiscale_l1(output, target, weight * 0, GRADIENT)) == 0
 
 
 def test_a_constant_offset_costs_itself_at_every_scale_and_no_gradient() -> None:
     target = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    loss = multiscale_l1(target + 0.1, target, torch.ones(1, 64, 64))
+    loss = multiscale_l1(target + 0.1, target, torch.ones(1, 64, 64), GRADIENT)
     assert float(loss) == pytest.approx(0.1 * SCALES, rel=2e-3)  # area counts one pixel extra
 
 
@@ -60,5 +61,5 @@ def test_what_is_outside_the_mask_does_not_count() -> None:
     weight[:, :, 8:] = 0
     changed = output.clone()
     changed[:, :, 9:] += 5
-    first = multiscale_l1(output, target, weight)
-    assert float(multiscale_l1(changed, target, weight)) == pytest.approx(float(first))
+    first = multiscale_l1(output, target, weight, GRADIENT)
+    assert float(multiscale_l1(changed, target, weight, GRADIENT)) == pytest.approx(float(first))

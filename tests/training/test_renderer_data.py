@@ -17,12 +17,10 @@ from dubcli.training.crops import (
     crop_clip,
     load_crops,
     store_crops,
-    wanted_for_rendering,
 )
-from dubcli.training.data import Clip, Landmarks
+from dubcli.training.data import Landmarks
 from dubcli.training.renderer_data import (
-    SELF_GAP,
-    SELF_SHARE,
+    RendererSampling,
     SampleMaker,
     distant_references,
     draw_training_indices,
@@ -30,6 +28,7 @@ from dubcli.training.renderer_data import (
 
 JPEG_LEVELS = 6.0  # mean error of a smooth picture at quality 95
 FRAMES = 20
+SAMPLING = RendererSampling()
 
 
 def picture(t: int, height: int = 400, width: int = 640) -> Bytes:
@@ -124,15 +123,6 @@ def test_gaps_are_filled_before_the_fit(small_model: MorphableModel, known_clip)
     assert np.isfinite(analysis.beta).all()
 
 
-def test_only_sharp_faces_from_the_wild_teach_the_renderer() -> None:
-    def clip_of(which: str, face_px: float) -> Clip:
-        return Clip(Path("a.mp4"), "train", "speech", "a", which, 3.0, face_px, "good", 0.0)
-
-    assert wanted_for_rendering(clip_of("wild", 150), 135)
-    assert not wanted_for_rendering(clip_of("wild", 120), 135)
-    assert not wanted_for_rendering(clip_of("grid", 150), 135)
-
-
 def test_sample_holds_the_target_and_its_references_in_the_window(
     clip: CroppedClip, small_model: MorphableModel
 ) -> None:
@@ -186,15 +176,13 @@ def test_mirrored_sample_is_the_sample_of_a_mirrored_person(
 def test_training_references_keep_away_from_their_target(length: int) -> None:
     clip = timed(length)
     for seed in range(60):
-        index, other, face, lip = draw_training_indices(
-            clip, np.random.default_rng(seed), face=3, lip=5
-        )
+        index, other, face, lip = draw_training_indices(clip, np.random.default_rng(seed), SAMPLING)
         assert 0 <= index < length
         assert 0 <= other < length
         assert (len(face), len(lip)) == (3, 5)
-        assert (np.abs(lip - index) >= SELF_GAP).all()  # its own mouth is never shown
+        assert (np.abs(lip - index) >= SAMPLING.self_gap).all()  # its own mouth is never shown
         others = face[face != index]
-        assert (np.abs(others - index) >= SELF_GAP).all()
+        assert (np.abs(others - index) >= SAMPLING.self_gap).all()
         assert len(others) >= 2  # the target stands among its face references at most once
         for chosen in (face, lip):
             assert (chosen >= 0).all()
@@ -204,18 +192,16 @@ def test_training_references_keep_away_from_their_target(length: int) -> None:
 def test_training_target_is_among_its_face_references_in_a_third_of_the_samples() -> None:
     clip = timed(180)
     drawn = [
-        draw_training_indices(clip, np.random.default_rng(seed), face=3, lip=5)
-        for seed in range(400)
+        draw_training_indices(clip, np.random.default_rng(seed), SAMPLING) for seed in range(400)
     ]
     share = np.mean([index in face for index, _, face, _ in drawn])
-    assert share == pytest.approx(SELF_SHARE, abs=0.07)
+    assert share == pytest.approx(SAMPLING.self_share, abs=0.07)
 
 
 def test_training_references_are_near_for_half_of_the_samples() -> None:
     clip = timed(180)
     drawn = (
-        draw_training_indices(clip, np.random.default_rng(seed), face=3, lip=5)
-        for seed in range(400)
+        draw_training_indices(clip, np.random.default_rng(seed), SAMPLING) for seed in range(400)
     )
     # Algorithm 1 spreads 3 references over i - 6 .. i + 6; its middle one, i itself, is replaced.
     near = [
@@ -251,7 +237,7 @@ def test_clips_shorter_than_the_distance_give_their_farther_half() -> None:
 
 
 def test_a_crop_that_cannot_be_decoded_is_named(clip: CroppedClip) -> None:
-    broken = replace(clip, jpeg=(np.arange(9, dtype=np.uint8),))
+    broken = replace(clip, pictures=(np.arange(9, dtype=np.uint8),))
     with pytest.raises(ValueError, match="crop 0 cannot be decoded"):
         broken.crop(0)
-    assert cv2.imdecode(clip.jpeg[0], cv2.IMREAD_COLOR) is not None
+    assert cv2.imdecode(clip.pictures[0], cv2.IMREAD_COLOR) is not None

@@ -1,6 +1,7 @@
 """The training commands on two real clips: what they cache, learn, record and measure."""
 
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,13 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from dubcli.checkpoints import load_as, read_manifest, verified_file
+from dubcli.checkpoints import load_as, read_header, read_manifest, verified_file
 from dubcli.errors import InputError
 from dubcli.media.binary import find_ffmpeg
-from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.training.judge import Validation, judge_models
-from dubcli.training.run import train_geometry, train_renderer
+from dubcli.training.loop import LoopOptions
+from dubcli.training.run import LoopRecipe, train
+from dubcli.training.train_geometry import train_geometry
+from dubcli.training.train_renderer import train_renderer
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "examples/media/speech.wav"
@@ -82,6 +86,7 @@ def test_geometry_training_records_a_checkpoint_and_resumes(
     steps = [int(float(line.split(",")[0])) for line in again[1:]]
     assert steps == sorted(set(steps))
     assert {p.stem for p in (cache / "speech").glob("*.npz")} == {"aa", "bb"}
+    assert any((cache / "runs/geometry/sheets").iterdir())
 
 
 @pytest.mark.slow
@@ -91,7 +96,12 @@ def test_renderer_training_records_a_checkpoint_and_leaves_a_sheet(
     file = train_renderer(data, cache, models, minutes=A_MOMENT, device="cpu")
     assert verified_file(models, "renderer") == file
     load_as(models, "renderer", DualAttentionRenderer)
-    assert (cache / "runs/renderer/sheet.png").stat().st_size > 1000
+    sheets = list((cache / "runs/renderer/sheets").glob("step-*.png"))
+    assert sheets
+    assert all(sheet.stat().st_size > 1000 for sheet in sheets)
+    recipe = read_header(file)["recipe"]
+    assert f"minutes = {A_MOMENT}" in recipe
+    assert read_header(file)["recipe_sha256"] == hashlib.sha256(recipe.encode()).hexdigest()
     assert {p.stem for p in (cache / "crops").glob("*.npz")} == {"aa", "bb"}
 
 
@@ -111,3 +121,30 @@ def test_folder_without_usable_clips_is_refused(tmp_path: Path, models: Path) ->
     (tmp_path / "clips.csv").write_text(",".join(COLUMNS) + "\n")
     with pytest.raises(InputError, match="no usable clips in the split train"):
         train_geometry(tmp_path, tmp_path / "cache", models, minutes=A_MOMENT, device="cpu")
+
+
+def test_another_recipe_on_resume_is_warned_of(
+    tmp_path: Path, models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = LipSyncNet(LipSyncHyper(audio_width=4, lower_vertices=2, width=8, layers=1))
+
+    def run(seed: int, *, resume: bool) -> None:
+        recipe = LoopRecipe(LoopOptions(minutes=0, seed=seed))
+        train(
+            network,
+            "geometry",
+            tmp_path,
+            models,
+            recipe.loop,
+            lambda _: {},
+            lambda _: (1.0, {}),
+            resume=resume,
+            recipe=recipe,
+        )
+
+    run(1, resume=False)
+    run(1, resume=True)
+    assert "another recipe" not in caplog.text
+    run(2, resume=True)
+    assert "goes on with another recipe" in caplog.text
+    assert "seed = 2" in (tmp_path / "runs/geometry/recipe.toml").read_text()
