@@ -84,6 +84,11 @@ class Loop:
         if (folder / "state.safetensors").exists():
             self._resume()
 
+    @property
+    def step(self) -> int:
+        """How many steps have been taken, over all resumed runs."""
+        return self._state.step
+
     def run(self) -> None:
         """Train until the budget is spent, then judge once more what has not been judged."""
         options, state = self.options, self._state

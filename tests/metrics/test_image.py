@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dubcli.metrics.image import psnr, ssim, ssim_map
+from dubcli.metrics.image import detail_ratio, psnr, ssim, ssim_map
 from dubcli.records import Bytes
 
 EXACT = 1e-9  # double precision on both sides
@@ -72,3 +73,21 @@ def test_channels_do_not_mix() -> None:
     picture, truth = two_pictures()
     swapped = ssim_map(picture[:, :, ::-1], truth[:, :, ::-1])
     np.testing.assert_allclose(swapped[:, :, ::-1], ssim_map(picture, truth), atol=MAP_TOLERANCE)
+
+
+def test_detail_ratio_is_one_for_the_same_picture_and_falls_under_blur() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (40, 40, 3)).astype(np.uint8)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:30, 5:30] = 1
+    ratios = [
+        detail_ratio(gaussian_filter(picture, (s, s, 0)), picture, mask) for s in (0, 0.6, 1.5)
+    ]
+    assert ratios[0] == 1
+    assert ratios[0] > ratios[1] > ratios[2] > 0
+
+
+def test_detail_ratio_of_half_the_contrast_is_a_half() -> None:
+    steps = np.zeros((10, 10, 3), np.uint8)
+    steps[:, ::2] = 100
+    assert detail_ratio(steps // 2, steps, np.ones((10, 10), np.uint8)) == pytest.approx(0.5)
