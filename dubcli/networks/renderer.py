@@ -11,6 +11,9 @@ The paper's second stage: two encoders, Lip-Attention and Face-Attention, fusion
 * Values carry the references' own pixels (``pixel_unshuffle``) beside their encoding, so that the
   untrained network is a sharp warp and learns only what is missing.
 * Queries outside the masks are left out: Eq. 4 multiplies them by zero.
+* Lip references whose mouth has the wanted shape count more (``prefer_alike``): learned keys see
+  a few pixels only and would average the teeth of closed and open mouths alike.
+* A refiner sharpens the mouth after the decoder (``networks.mouth``).
 """
 
 from dataclasses import dataclass
@@ -19,11 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dubcli.networks.mouth import MouthRefiner, mouth_box, soft_edge
+
 STRIDE = 4  # two stride-2 convolutions
 PIXELS = 3 * STRIDE * STRIDE  # channels of a token's own pixels
 BRANCHES = ("face", "lip")
 # In use the softmax is sharper than in training, which averages references to please L1.
 SHARPNESS = 1.6
+# How much less a lip reference counts whose mouth has another shape: exp(-LIKENESS d^2), d the root
+# mean square distance between the inner lips' rings in cm.
+LIKENESS = 50.0
 EMPTY = 1e-3  # share of a token's pixels below which it shows no face
 
 
@@ -45,6 +53,7 @@ class RendererHyper:
     position_scale: float = 6.0  # cycles across the window's height
     learned_weight: float = 0.3  # of the learned part of a key, at the start
     temperature: float = 14.0  # softmax scale at the start: about a third of a token wide
+    refiner_channels: int = 0  # of the mouth's refiner at full size; 0: there is none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +62,7 @@ class References:
 
     key: Tensor  # [M, D]
     value: Tensor  # [M, C + 48]
+    log_weight: Tensor | None = None  # [M] added to what the keys say
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,11 +71,25 @@ class Rendered:
 
     image: Tensor  # [3, H, W] in [0, 1], the surroundings outside the mask
     warp: Tensor  # [3, H, W] the attended pixels alone, before the decoder
+    latent: Tensor  # [C, h, w] what attention found beside the pixels
 
 
 def join(parts: list[References]) -> References:
     """Put the tokens of several references side by side."""
     return References(torch.cat([p.key for p in parts]), torch.cat([p.value for p in parts]))
+
+
+def prefer_alike(parts: list[References], distance_cm: Tensor) -> References:
+    """Put lip references side by side, so that those with the wanted mouth count more.
+
+    Args:
+        parts: K references.
+        distance_cm: Of each one's mouth shape from the wanted one, [K].
+    """
+    joined = join(parts)
+    counts = torch.tensor([len(p.key) for p in parts], device=joined.key.device)
+    of_frame = -LIKENESS * distance_cm.to(joined.key).square()
+    return References(joined.key, joined.value, of_frame.repeat_interleave(counts))
 
 
 def encoder(inputs: int, middle: int, outputs: int) -> nn.Sequential:
@@ -169,6 +193,9 @@ class DualAttentionRenderer(nn.Module):
             {b: nn.Parameter(torch.tensor(hyper.temperature)) for b in BRANCHES}
         )
         self.decoder = Decoder(hyper)
+        self.refiner = (
+            MouthRefiner(hyper.channels, hyper.refiner_channels) if hyper.refiner_channels else None
+        )
 
     def keys(self, branch: str, pncc: Tensor, geometry: Tensor) -> Tensor:
         """Return the keys (or queries) of pictures.
@@ -232,9 +259,14 @@ class DualAttentionRenderer(nn.Module):
         """
         sharpness = 1.0 if self.training else SHARPNESS
         scaled = (query[:, wanted].t() * (self.temperature[branch] * sharpness)).contiguous()
+        bias = references.log_weight
         # Four dimensions (batch, heads, tokens, width): with three, torch takes its slow path.
         found = F.scaled_dot_product_attention(
-            scaled[None, None], references.key[None, None], references.value[None, None], scale=1.0
+            scaled[None, None],
+            references.key[None, None],
+            references.value[None, None],
+            attn_mask=None if bias is None else bias.expand(1, 1, len(scaled), -1),
+            scale=1.0,
         )[0, 0]
         latent = found.new_zeros(wanted.numel(), found.shape[1])
         latent = latent.index_copy(0, wanted.flatten().nonzero()[:, 0], found)
@@ -271,23 +303,48 @@ class DualAttentionRenderer(nn.Module):
             "face", self.keys("face", target_pncc[None], geometry)[0], in_face & ~in_lip, face
         )
         from_lip = self.attend("lip", self.keys("lip", target_pncc[None], geometry)[0], in_lip, lip)
-        latent = from_lip + from_face  # Eq. 4: each is 0 where the other is wanted
-        warp = F.pixel_shuffle(latent[None, self.hyper.channels :], STRIDE)
+        found = from_lip + from_face  # Eq. 4: each is 0 where the other is wanted
+        warp = F.pixel_shuffle(found[None, self.hyper.channels :], STRIDE)
         around = (surroundings * (1 - face_mask))[None]
         latent = torch.cat(
             [
-                latent[None],
+                found[None],
                 geometry,
                 F.avg_pool2d(around, STRIDE),
-                in_face.to(latent)[None, None],
-                in_lip.to(latent)[None, None],
+                in_face.to(found)[None, None],
+                in_lip.to(found)[None, None],
             ],
             1,
         )
         pixels = torch.cat([warp, target_pncc[None], around, face_mask[None, None]], 1)
         image = warp + self.decoder(latent, pixels)
         keep = surroundings * (1 - face_mask)
-        return Rendered(image[0] * face_mask + keep, warp[0] * face_mask + keep)
+        rendered = Rendered(
+            image[0] * face_mask + keep,
+            warp[0] * face_mask + keep,
+            found[: self.hyper.channels],
+        )
+        return self.refine(rendered, target_pncc, lip_mask * face_mask)
+
+    def refine(self, rendered: Rendered, target_pncc: Tensor, lip_mask: Tensor) -> Rendered:
+        """Return the picture with the refiner's correction on the lips, if there is a refiner."""
+        if self.refiner is None:
+            return rendered
+        box = mouth_box(lip_mask)
+        pixels, latent = refiner_inputs(rendered, target_pncc, lip_mask)
+        correction = self.refiner(pixels[None], latent[None])[0]
+        image = rendered.image.clone()
+        box.cut(image).add_(correction * box.cut(soft_edge(lip_mask)))
+        return Rendered(image, rendered.warp, rendered.latent)
+
+
+def refiner_inputs(
+    rendered: Rendered, target_pncc: Tensor, lip_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what the refiner sees of a rendered window: [10, h, w] and [C, h/4, w/4]."""
+    box = mouth_box(lip_mask)
+    pixels = torch.cat([rendered.image, rendered.warp, target_pncc, lip_mask[None]])
+    return box.cut(pixels), box.cut(rendered.latent, STRIDE)
 
 
 def channels_last(network: nn.Module) -> None:

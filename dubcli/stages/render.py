@@ -17,7 +17,7 @@ from dubcli.geometry.camera import yaw
 from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, paste_back
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
-from dubcli.networks.renderer import DualAttentionRenderer, References, join
+from dubcli.networks.renderer import DualAttentionRenderer, References, join, prefer_alike
 from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack
 from dubcli.stages.select import face_window
 
@@ -98,7 +98,8 @@ class FaceRenderer:
         self._draw = WindowDrawer(model)
         self._face_references = face_references
         self._device = next(network.parameters()).device
-        self._bank: References | None = None
+        self._bank: list[References] = []
+        self._bank_shapes: Float = np.zeros((0, len(self._draw.lower), 3), dtype=np.float32)
 
     @torch.no_grad()
     def load_lip_bank(self, frames: Iterable[Frame], wanted: Integers) -> int:
@@ -112,8 +113,11 @@ class FaceRenderer:
             How many were found.
         """
         chosen = {int(t) for t in wanted}
-        found = [self._encode_lips(f) for f in frames if f.index in chosen]
-        self._bank = join(found) if found else None
+        found = [(f.index, self._encode_lips(f)) for f in frames if f.index in chosen]
+        self._bank = [reference for _, reference in found]
+        self._bank_shapes = self._draw.own_displacement(
+            self._analysis.beta[np.array([t for t, _ in found], dtype=np.int64)]
+        )
         return len(found)
 
     def _encode_lips(self, frame: Frame) -> References:
@@ -216,6 +220,11 @@ class FaceRenderer:
         ]
         return join(parts)
 
+    def _lips_like(self, shape: Float) -> References:
+        """Return the lip references, those with this mouth foremost, [L, 3] cm."""
+        distance = self._draw.mouth_distance(shape, self._bank_shapes)
+        return prefer_alike(self._bank, torch.from_numpy(distance))
+
     @torch.no_grad()
     def _finish(
         self, item: _Seen, mouth: MouthTrack, seen: dict[int, _Seen], workers: Executor
@@ -223,7 +232,7 @@ class FaceRenderer:
         """Render one frame and lay it over the source."""
         t, rgb = item.frame.index, item.frame.rgb
         amount = float(self._amount[t])
-        if item.crop is None or item.picture is None or self._bank is None or amount <= 0:
+        if item.crop is None or item.picture is None or not self._bank or amount <= 0:
             return DubbedFrame(rgb, dubbed=False, mask=None)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
@@ -231,11 +240,15 @@ class FaceRenderer:
         there = self._draw.in_crop(target, self._analysis, t, item.crop)
         mask = self._draw.face_mask(here) | self._draw.face_mask(there)
         lips = self._draw.lip_mask(here) | self._draw.lip_mask(there)
-        references = (self._neighbours(t, seen), self._bank)
-        picture = item.picture
+        own = self._draw.own_displacement(self._analysis.beta[t])
+        changed = own + amount * (mouth.displacement - own)
+        face, picture = self._neighbours(t, seen), item.picture
         patch, base = workers.map(
-            lambda points: self._render_crop(points, picture, mask, lips, references),
+            lambda points, shape: self._render_crop(
+                points, picture, mask, lips, (face, self._lips_like(shape))
+            ),
             (there, here),
+            (changed, own),
         )
         shown = _inside_window(mask)
         shift = colour_shift(base, picture.astype(np.float32), shown)

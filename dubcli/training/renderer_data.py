@@ -56,6 +56,7 @@ class Sample:
     lip_mask: Tensor  # [H, W]
     face: ReferenceBatch
     lip: ReferenceBatch
+    lip_distance: Tensor  # [N] cm, of each lip reference's mouth shape from the target's
 
     def to(self, device: torch.device) -> "Sample":
         """Return the same sample on another device."""
@@ -66,6 +67,7 @@ class Sample:
             self.lip_mask.to(device),
             self.face.to(device),
             self.lip.to(device),
+            self.lip_distance.to(device),
         )
 
 
@@ -117,6 +119,7 @@ class SampleMaker:
         geometry = _coordinates(np.concatenate([target_pncc[None], reference_pncc]), mirrored)
         shapes = _masks(np.stack([mask, lips, *masks]), mirrored)
         n = len(face)
+        own = self._draw.own_displacement(clip.analysis.beta[np.array([index, *lip])])
         return Sample(
             frames[0],
             geometry[0],
@@ -124,6 +127,7 @@ class SampleMaker:
             shapes[1],
             ReferenceBatch(frames[1 : n + 1], geometry[1 : n + 1], shapes[2 : n + 2]),
             ReferenceBatch(frames[n + 1 :], geometry[n + 1 :], shapes[n + 2 :]),
+            torch.from_numpy(self._draw.mouth_distance(own[0], own[1:])),
         )
 
 

@@ -78,11 +78,10 @@ def refuse_empty(training: object, judged: object, source: Path) -> None:
         )
 
 
-def train(
+def descend(
     network: nn.Module,
     name: str,
     cache: Path,
-    models: Path,
     options: LoopOptions,
     loss: Callable[[np.random.Generator], dict[str, Tensor]],
     judge: Callable[[nn.Module], tuple[float, dict[str, float]]],
@@ -91,24 +90,23 @@ def train(
     recipe: object | None = None,
     sheet: Callable[[], Bytes] | None = None,
     observer: Observer | None = None,
-) -> Path:
-    """Run the loop and record its best weights.
+) -> dict[str, str]:
+    """Run the loop; the network then holds its best weights.
 
     Args:
         network: On its device.
-        name: Of the checkpoint; the run is in ``cache/runs/name``.
+        name: The run is in ``cache/runs/name``.
         cache: Folder of runs.
-        models: Folder of checkpoints, where the result is recorded.
         options: Of the loop.
         loss: As the loop takes it.
         judge: As the loop takes it.
         resume: Go on from the last saved state; else an earlier run of that name is deleted.
-        recipe: Kept in the run's folder and, with its hash, in the checkpoint.
+        recipe: Kept in the run's folder and, with its hash, in the metadata.
         sheet: As the loop takes it.
         observer: As the loop takes it.
 
     Returns:
-        The checkpoint.
+        What the checkpoint's header is to say.
     """
     folder = cache / "runs" / name
     if folder.exists() and not resume:
@@ -124,7 +122,37 @@ def train(
     with safe_open(best, "pt") as file:
         metadata["best"] = file.metadata()["numbers"]
     network.load_state_dict(load_file(best))
-    return export(network, name, models, metadata | {"steps": str(loop.step)})
+    return metadata | {"steps": str(loop.step)}
+
+
+def train(
+    network: nn.Module,
+    name: str,
+    cache: Path,
+    models: Path,
+    options: LoopOptions,
+    loss: Callable[[np.random.Generator], dict[str, Tensor]],
+    judge: Callable[[nn.Module], tuple[float, dict[str, float]]],
+    *,
+    resume: bool,
+    recipe: object | None = None,
+    sheet: Callable[[], Bytes] | None = None,
+    observer: Observer | None = None,
+) -> Path:
+    """Run the loop and record its best weights as checkpoint ``name``; arguments as ``descend``."""
+    metadata = descend(
+        network,
+        name,
+        cache,
+        options,
+        loss,
+        judge,
+        resume=resume,
+        recipe=recipe,
+        sheet=sheet,
+        observer=observer,
+    )
+    return export(network, name, models, metadata)
 
 
 def export(network: nn.Module, name: str, models: Path, metadata: dict[str, str]) -> Path:

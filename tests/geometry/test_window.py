@@ -120,3 +120,17 @@ def test_window_holds_the_whole_mask_of_a_head_that_looks_forward(
     assert mask.any()
     assert mask[ROWS, COLUMNS].sum() == mask.sum()
     assert HEIGHT % 4 == WIDTH % 4 == 0  # whole tokens
+
+
+def test_mouth_distance_is_the_inner_lips_root_mean_square_in_centimetres(
+    draw: WindowDrawer,
+) -> None:
+    shape = np.zeros((len(draw.lower), 3), np.float32)
+    others = np.repeat(shape[None], 3, axis=0)
+    others[1] += np.array([0, 0.3, 0.4], np.float32)  # everything moved by half a centimetre
+    on_ring = np.isin(draw.lower, INNER_LIP_RING)
+    others[2, ~on_ring] = 9.0  # chin and cheeks do not count
+    one = np.flatnonzero(on_ring)[0]
+    others[2, one, 1] = 0.2
+    expected = [0.0, 0.5, 0.2 / np.sqrt(len(INNER_LIP_RING))]
+    np.testing.assert_allclose(draw.mouth_distance(shape, others), expected, atol=1e-6)

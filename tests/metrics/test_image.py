@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from dubcli.metrics.image import Psnr, Ssim, psnr, ssim, ssim_map
+from dubcli.metrics.image import Psnr, Ssim, detail_ratio, psnr, ssim, ssim_map
 from dubcli.records import Bytes
 
 EXACT = 1e-9  # double precision on both sides
@@ -134,3 +135,21 @@ def test_pictures_of_other_sizes_are_refused(kind: type[Psnr] | type[Ssim]) -> N
         kind().update(picture[1:], truth)
     with pytest.raises(ValueError, match="mask is"):
         kind().update(picture, truth, np.ones((2, 2), np.uint8))
+
+
+def test_detail_ratio_is_one_for_the_same_picture_and_falls_under_blur() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (40, 40, 3)).astype(np.uint8)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:30, 5:30] = 1
+    ratios = [
+        detail_ratio(gaussian_filter(picture, (s, s, 0)), picture, mask) for s in (0, 0.6, 1.5)
+    ]
+    assert ratios[0] == 1
+    assert ratios[0] > ratios[1] > ratios[2] > 0
+
+
+def test_detail_ratio_of_half_the_contrast_is_a_half() -> None:
+    steps = np.zeros((10, 10, 3), np.uint8)
+    steps[:, ::2] = 100
+    assert detail_ratio(steps // 2, steps, np.ones((10, 10), np.uint8)) == pytest.approx(0.5)

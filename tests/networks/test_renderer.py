@@ -8,6 +8,7 @@ from torch import Tensor
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.pncc import PnccRenderer
 from dubcli.networks.renderer import (
+    LIKENESS,
     PIXELS,
     SHARPNESS,
     STRIDE,
@@ -15,6 +16,7 @@ from dubcli.networks.renderer import (
     References,
     RendererHyper,
     join,
+    prefer_alike,
     token_mask,
 )
 
@@ -285,3 +287,45 @@ def test_keys_of_a_place_on_the_face_are_exact_in_mixed_precision() -> None:
         mixed = network.keys("face", pncc, geometry)
     places = slice(0, 2 * hyper.pncc_frequencies)
     torch.testing.assert_close(mixed[:, places].float(), plain[:, places], rtol=0, atol=1e-5)
+
+
+def random_references(count: int, tokens: int, seed: int) -> list[References]:
+    rng = torch.Generator().manual_seed(seed)
+    width = 2 * SMALL.pncc_frequencies + 2 * SMALL.position_frequencies + SMALL.key_channels
+    return [
+        References(
+            torch.randn(tokens + k, width, generator=rng) / 4,
+            torch.randn(tokens + k, SMALL.channels + PIXELS, generator=rng),
+        )
+        for k in range(count)
+    ]
+
+
+@torch.no_grad()
+def test_references_with_the_wanted_mouth_count_more(network: DualAttentionRenderer) -> None:
+    parts, distance = random_references(3, 7, seed=3), torch.tensor([0.0, 0.1, 0.3])
+    query = torch.randn(parts[0].key.shape[1], 2, 3, generator=torch.Generator().manual_seed(4)) / 4
+    wanted = torch.tensor([[True, False, True], [False, True, True]])
+    made = network.attend("lip", query, wanted, prefer_alike(parts, distance))
+    for row, column in wanted.nonzero():
+        total, weights = torch.zeros(SMALL.channels + PIXELS), 0.0
+        for part, far in zip(parts, distance, strict=True):  # Eq. 4, a token at a time
+            for key, value in zip(part.key, part.value, strict=True):
+                scale = float(network.temperature["lip"]) * SHARPNESS
+                logit = scale * torch.dot(query[:, row, column], key)
+                weight = float(torch.exp(logit - LIKENESS * far**2))
+                total, weights = total + weight * value, weights + weight
+        expected = total / weights
+        torch.testing.assert_close(made[:, row, column], expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_equally_alike_references_count_as_without_a_preference(
+    network: DualAttentionRenderer,
+) -> None:
+    parts = random_references(2, 5, seed=5)
+    query = torch.randn(parts[0].key.shape[1], 1, 4, generator=torch.Generator().manual_seed(6))
+    wanted = torch.ones(1, 4, dtype=torch.bool)
+    alike = network.attend("lip", query, wanted, prefer_alike(parts, torch.full((2,), 0.2)))
+    plain = network.attend("lip", query, wanted, join(parts))
+    torch.testing.assert_close(alike, plain, atol=1e-4, rtol=1e-4)

@@ -17,12 +17,14 @@ from dubcli.training.recipe import (
 from dubcli.training.run import LoopRecipe, settle
 from dubcli.training.train_basis import BasisRecipe
 from dubcli.training.train_geometry import GeometryRecipe
+from dubcli.training.train_mouth import MouthRecipe
 from dubcli.training.train_renderer import RendererRecipe
 
 OWN: dict[str, Any] = {
     "basis": BasisRecipe(),
     "geometry": GeometryRecipe(),
     "renderer": RendererRecipe(),
+    "mouth": MouthRecipe(),
 }
 LOOP_ONLY = ("sync-expert", "style-encoder")
 

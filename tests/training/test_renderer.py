@@ -18,12 +18,12 @@ def sample(seed: int = 0) -> Sample:
     face, lip = (
         ReferenceBatch(pictures(n, 3), pictures(n, 3), (pictures(n) > 0.5).float()) for n in (2, 3)
     )
-    return Sample(pictures(3), pictures(3), masks[0], masks[1], face, lip)
+    return Sample(pictures(3), pictures(3), masks[0], masks[1], face, lip, torch.zeros(3))
 
 
 def test_losses_weigh_lips_and_warp_as_the_options_say() -> None:
     one = sample()
-    made = Rendered(torch.rand(3, 16, 16), torch.rand(3, 16, 16))
+    made = Rendered(torch.rand(3, 16, 16), torch.rand(3, 16, 16), torch.rand(8, 4, 4))
     training = RendererTraining(lip_weight=3.0, warp_weight=0.3, gradient_weight=1.5)
     weight = (one.face_mask + 3 * one.lip_mask)[None]
     losses = sample_losses(made, one, training)

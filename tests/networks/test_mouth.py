@@ -1,0 +1,131 @@
+import pytest
+import torch
+from torch import Tensor
+
+from dubcli.networks.mouth import (
+    BOX_COLUMNS,
+    BOX_ROWS,
+    EDGE,
+    GRID,
+    MouthCritic,
+    MouthRefiner,
+    mouth_box,
+    soft_edge,
+)
+from dubcli.networks.renderer import DualAttentionRenderer, Rendered, RendererHyper, refiner_inputs
+
+HEIGHT, WIDTH = 168, 224
+
+
+def lips(top: int, left: int, height: int = 30, width: int = 50) -> Tensor:
+    mask = torch.zeros(HEIGHT, WIDTH)
+    mask[top : top + height, left : left + width] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("top", "left"), [(60, 80), (61, 83), (0, 0), (HEIGHT - 30, WIDTH - 50), (5, 170)]
+)
+def test_box_holds_the_lips_and_lies_on_the_grid_of_tokens(top: int, left: int) -> None:
+    mask = lips(top, left)
+    box = mouth_box(mask)
+    assert box.cut(mask).shape == (BOX_ROWS, BOX_COLUMNS)
+    assert box.cut(mask).sum() == mask.sum()
+    assert box.top % GRID == box.left % GRID == 0
+
+
+def test_box_of_no_lips_is_inside_the_window() -> None:
+    assert mouth_box(torch.zeros(HEIGHT, WIDTH)).cut(torch.zeros(HEIGHT, WIDTH)).shape == (
+        BOX_ROWS,
+        BOX_COLUMNS,
+    )
+
+
+def test_box_cuts_the_same_place_out_of_a_picture_and_of_tokens() -> None:
+    mask = lips(61, 83)
+    rows = torch.arange(HEIGHT)[:, None].expand(HEIGHT, WIDTH)
+    tokens = torch.arange(HEIGHT // GRID)[:, None].expand(-1, WIDTH // GRID)
+    box = mouth_box(mask)
+    assert torch.equal(box.cut(rows)[::GRID, ::GRID], box.cut(tokens, GRID) * GRID)
+
+
+def test_soft_edge_is_full_inside_and_nothing_outside_the_lips() -> None:
+    mask = lips(60, 80)
+    edge = soft_edge(mask)
+    assert (edge[mask == 0] == 0).all()
+    inside = torch.zeros_like(mask)
+    inside[60 + EDGE : 90 - EDGE, 80 + EDGE : 130 - EDGE] = 1
+    assert (edge[inside > 0] == 1).all()
+    assert ((edge >= 0) & (edge <= 1)).all()
+
+
+def renderer(channels: int) -> DualAttentionRenderer:
+    torch.manual_seed(0)
+    return DualAttentionRenderer(RendererHyper(refiner_channels=channels)).eval()
+
+
+def rendered_window() -> tuple[Rendered, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    picture, warp, pncc = (torch.rand(3, HEIGHT, WIDTH, generator=generator) for _ in range(3))
+    latent = torch.rand(64, HEIGHT // 4, WIDTH // 4, generator=generator)
+    return Rendered(picture, warp, latent), pncc, lips(60, 80)
+
+
+@torch.no_grad()
+def test_untrained_refiner_changes_nothing() -> None:
+    rendered, pncc, mask = rendered_window()
+    assert torch.equal(renderer(8).refine(rendered, pncc, mask).image, rendered.image)
+
+
+@torch.no_grad()
+def test_renderer_without_a_refiner_leaves_its_picture() -> None:
+    rendered, pncc, mask = rendered_window()
+    assert renderer(0).refine(rendered, pncc, mask) is rendered
+
+
+@torch.no_grad()
+def test_refiner_changes_the_lips_alone_and_not_the_picture_it_was_given() -> None:
+    rendered, pncc, mask = rendered_window()
+    before = rendered.image.clone()
+    network = renderer(8)
+    assert network.refiner is not None
+    network.refiner.out.bias.fill_(0.25)  # type: ignore[union-attr]
+    after = network.refine(rendered, pncc, mask).image
+    torch.testing.assert_close(after - before, (0.25 * soft_edge(mask)).expand(3, -1, -1))
+    assert torch.equal(rendered.image, before)
+
+
+@torch.no_grad()
+def test_refiner_sees_picture_warp_geometry_and_lips_in_this_order() -> None:
+    rendered, pncc, mask = rendered_window()
+    pixels, latent = refiner_inputs(rendered, pncc, mask)
+    box = mouth_box(mask)
+    for start, part in ((0, rendered.image), (3, rendered.warp), (6, pncc), (9, mask[None])):
+        assert torch.equal(pixels[start : start + len(part)], box.cut(part))
+    assert torch.equal(latent, box.cut(rendered.latent, 4))
+
+
+def test_refiner_reaches_its_latent_once_its_last_layer_is_not_zero() -> None:
+    torch.manual_seed(2)
+    refiner = MouthRefiner(4, 8)
+    torch.nn.init.normal_(refiner.out.weight)
+    latent = torch.rand(1, 4, BOX_ROWS // 4, BOX_COLUMNS // 4, requires_grad=True)
+    refiner(torch.rand(1, 10, BOX_ROWS, BOX_COLUMNS), latent).sum().backward()
+    assert latent.grad is not None
+    assert (latent.grad != 0).any()
+
+
+def test_critic_scores_patches_and_does_not_grow_with_its_weights() -> None:
+    """Spectral normalisation: ten times the weights give the same scores."""
+    torch.manual_seed(3)
+    critic = MouthCritic(8)
+    inputs = [torch.rand(2, n, BOX_ROWS, BOX_COLUMNS) for n in (3, 3, 1)]
+    for _ in range(20):  # the power iteration settles
+        critic(*inputs)
+    critic.eval()
+    with torch.no_grad():
+        before = critic(*inputs)
+        assert before.shape[:2] == (2, 1)
+        assert before.shape[-1] > 1
+        critic.layers[0].parametrizations.weight.original.mul_(10)
+    torch.testing.assert_close(critic(*inputs), before, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dubcli.networks.mouth import BOX_COLUMNS, BOX_ROWS, MouthRefiner
+from dubcli.records import Bytes
+from dubcli.training import mouth
+from dubcli.training.mouth import JudgedMouth, Mouth, MouthPool, MouthTraining, RefinerAndCritic
+from dubcli.training.perceptual import perceptual_loss
+
+LATENT = 4
+
+
+def random_mouth(generator: np.random.Generator) -> Mouth:
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(generator.random(shape)).half()
+
+    return Mouth(
+        noise(10, BOX_ROWS, BOX_COLUMNS),
+        noise(LATENT, BOX_ROWS // 4, BOX_COLUMNS // 4),
+        noise(1, BOX_ROWS, BOX_COLUMNS),
+        noise(3, BOX_ROWS, BOX_COLUMNS),
+    )
+
+
+class Features(nn.Module):
+    """Stands in for VGG: the picture and its half."""
+
+    def forward(self, rgb: torch.Tensor) -> list[torch.Tensor]:
+        return [rgb, F.avg_pool2d(rgb, 2)]
+
+
+@pytest.fixture
+def both() -> RefinerAndCritic:
+    torch.manual_seed(0)
+    refiner = MouthRefiner(LATENT, 4)
+    nn.init.normal_(refiner.out.weight, std=0.1)
+    return RefinerAndCritic(refiner)
+
+
+def test_pool_makes_each_sample_once_and_the_same_in_every_run() -> None:
+    made: list[int] = []
+
+    def make(generator: np.random.Generator) -> Mouth:
+        made.append(int(generator.integers(1 << 30)))
+        return random_mouth(generator)
+
+    training = MouthTraining(batch=6, first=3, fresh=0.5)
+    pools = [MouthPool(make, 7, training) for _ in range(2)]
+    for step in (0, 0, 4, 40):
+        batches = [pool.batch(step, np.random.default_rng([7, step])) for pool in pools]
+        for one, other in zip(*batches, strict=True):
+            assert torch.equal(one.pixels, other.pixels)
+    assert len(made) == 2 * len(set(made))
+
+
+def test_pool_grows_with_the_steps() -> None:
+    training = MouthTraining(batch=200, first=2, fresh=1.0)
+    pool = MouthPool(random_mouth, 0, training)
+    counts = [len({id(m) for m in pool.batch(s, np.random.default_rng(s))}) for s in (0, 3, 8)]
+    assert counts == [2, 5, 10]
+
+
+def test_losses_are_pixels_and_features_until_the_critic_joins(both: RefinerAndCritic) -> None:
+    training, features = MouthTraining(critic_after=5), Features()
+    both.steps.fill_(4)
+    batch = [random_mouth(np.random.default_rng(k)) for k in range(2)]
+    early = mouth.losses(both, batch, training, features)  # type: ignore[arg-type]
+    both.steps.fill_(5)
+    late = mouth.losses(both, batch, training, features)  # type: ignore[arg-type]
+    assert early.keys() == {"pixels", "features"}
+    assert late.keys() == {"pixels", "features", "adversarial", "critic"}
+    pixels, latent, edge, truth = (
+        torch.stack([getattr(m, n) for m in batch]).float()
+        for n in ("pixels", "latent", "edge", "truth")
+    )
+    made = pixels[:, :3] + both.refiner(pixels, latent) * edge
+    wanted = (edge * (made - truth).abs().sum(1, keepdim=True)).sum() / (3 * edge.sum())
+    torch.testing.assert_close(early["pixels"], training.pixel_weight * wanted)
+    expected = training.perceptual_weight * perceptual_loss(features, made, truth)  # type: ignore[arg-type]
+    torch.testing.assert_close(early["features"], expected)
+
+
+def test_refiner_learns_from_the_critic_and_the_critic_from_pictures_alone(
+    both: RefinerAndCritic,
+) -> None:
+    training = MouthTraining(critic_after=0)
+    batch = [random_mouth(np.random.default_rng(k)) for k in range(2)]
+
+    def gradients(name: str) -> tuple[bool, bool]:
+        """Return whether a loss moves the refiner, and whether it moves the critic."""
+        both.zero_grad(set_to_none=True)
+        mouth.losses(both, batch, training, Features())[name].backward()  # type: ignore[arg-type]
+        moved = [
+            any(p.grad is not None and bool((p.grad != 0).any()) for p in part.parameters())
+            for part in (both.refiner, both.critic)
+        ]
+        return moved[0], moved[1]
+
+    assert gradients("adversarial") == (True, False)
+    assert gradients("critic") == (False, True)
+
+
+def judged(made: Bytes, true: Bytes, inner: Bytes) -> JudgedMouth:
+    pixels = np.zeros((10, BOX_ROWS, BOX_COLUMNS), np.float32)
+    pixels[:3] = made.transpose(2, 0, 1) / 255
+    full = torch.ones(1, BOX_ROWS, BOX_COLUMNS)
+    truth = torch.from_numpy(true.transpose(2, 0, 1) / 255).float()
+    latent = torch.zeros(LATENT, BOX_ROWS // 4, BOX_COLUMNS // 4)
+    return JudgedMouth(
+        Mouth(torch.from_numpy(pixels), latent, full, truth),
+        np.ones((BOX_ROWS, BOX_COLUMNS), np.uint8),
+        inner,
+    )
+
+
+def test_judging_measures_lips_and_the_open_mouth_and_skips_closed_ones() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(20, 230, (BOX_ROWS, BOX_COLUMNS, 3)).astype(np.uint8)
+    off = (true + 10).astype(np.uint8)
+    open_, closed = np.ones((BOX_ROWS, BOX_COLUMNS), np.uint8), np.zeros((BOX_ROWS, BOX_COLUMNS))
+    figures, pictures = mouth.judge(
+        None,
+        [judged(off, true, open_), judged(off, true, closed.astype(np.uint8))],
+        Features(),  # type: ignore[arg-type]
+    )
+    assert figures.lip_psnr == pytest.approx(10 * np.log10(255**2 / 100), abs=1e-3)
+    assert figures.inner_psnr == pytest.approx(figures.lip_psnr)
+    assert figures.inner_detail == pytest.approx(1.0, abs=1e-6)
+    assert figures.perceptual > 0
+    assert np.array_equal(pictures[0][0], true)
+    assert np.array_equal(pictures[0][2], off)
+
+
+def test_untrained_refiner_is_judged_like_no_refiner() -> None:
+    rng = np.random.default_rng(1)
+    made, true = (rng.integers(0, 255, (BOX_ROWS, BOX_COLUMNS, 3)).astype(np.uint8) for _ in "ab")
+    one = judged(made, true, np.ones((BOX_ROWS, BOX_COLUMNS), np.uint8))
+    plain, _ = mouth.judge(None, [one], Features())  # type: ignore[arg-type]
+    with_one, _ = mouth.judge(MouthRefiner(LATENT, 4), [one], Features())  # type: ignore[arg-type]
+    assert plain == with_one
+    assert replace(plain, perceptual=0.0) != plain
