@@ -40,8 +40,10 @@ class RendererData:
 class RendererRecipe:
     """What decides a training of the renderer."""
 
-    # The rendered window is part of geometry/window.py, not of a recipe.
-    derived: ClassVar[frozenset[str]] = frozenset({"network.height", "network.width"})
+    # The window is part of geometry/window.py, not of a recipe; the refiner is `train mouth`'s.
+    derived: ClassVar[frozenset[str]] = frozenset(
+        {"network.height", "network.width", "network.refiner_channels"}
+    )
 
     data: RendererData = field(default_factory=RendererData)
     sampling: RendererSampling = field(default_factory=RendererSampling)
