@@ -72,6 +72,10 @@ REGISTRY = {
         "dubcli.networks.renderer:DualAttentionRenderer",
         "dubcli.networks.renderer:RendererHyper",
     ),
+    "SyncExpert": (
+        "dubcli.networks.sync_expert:SyncExpert",
+        "dubcli.networks.sync_expert:SyncHyper",
+    ),
 }
 
 

@@ -18,9 +18,12 @@ from dubcli.networks.audio_encoder import (
 )
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
+from dubcli.networks.sync_expert import SyncExpert
 
 WHISPER = "whisper-tiny-en-enc3"
 TRACKER, BASIS, GEOMETRY, RENDERER = "face-landmarker", "basis", "geometry", "renderer"
+SYNC_VERTICES, SYNC_PIXELS = "sync-vertices", "sync-pixels"  # may serve as losses
+SYNC_MEASURE = "sync-measure"  # measures, and is never a loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +103,15 @@ def load_basis(root: Path) -> MorphableModel:
         triangles=arrays["triangles"].astype(np.int64),
         alignment_weight=torch.from_numpy(arrays["alignment_weight"]).float(),
     )
+
+
+def load_sync_expert(root: Path, name: str = SYNC_MEASURE) -> SyncExpert:
+    """Return a sync expert of a models folder: the one that measures, unless told otherwise.
+
+    Raises:
+        CheckpointError: If its file is missing, altered or holds another network.
+    """
+    return load_as(root, name, SyncExpert)
 
 
 def load_audio_encoder(name: str, root: Path) -> AudioEncoder:

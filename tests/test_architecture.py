@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading"},
     "pipeline": FOUNDATION | LOWER | {"loading"},
+    "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
     "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
 }
 ENTRANCES = {"__init__", "__main__"}

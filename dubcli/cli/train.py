@@ -11,9 +11,12 @@ from dubcli.cli.options import (
     CacheOption,
     DataOption,
     DeviceOption,
+    HalfOption,
     JsonOption,
+    KindOption,
     MinutesOption,
     ModelsOption,
+    NameOption,
     ResumeOption,
     SeedOption,
     VggOption,
@@ -88,6 +91,36 @@ def train_renderer(
         resume=resume,
         device=device,
         vgg=vgg,
+    )
+
+
+@train_app.command("sync-expert")
+def train_sync_expert(
+    data: DataOption,
+    cache: CacheOption,
+    minutes: MinutesOption,
+    kind: KindOption,
+    name: NameOption,
+    half: HalfOption = "losses",
+    models: ModelsOption = DEFAULTS.models,
+    seed: SeedOption = 0,
+    resume: ResumeOption = False,
+    device: DeviceOption = DEFAULTS.device,
+) -> None:
+    """Train a network that tells whether mouth and sound belong together."""
+    from dubcli.training.run import train_sync_expert as run
+
+    run(
+        data,
+        cache,
+        models_root(models),
+        minutes=minutes,
+        seed=seed,
+        resume=resume,
+        device=device,
+        kind=kind,
+        name=name,
+        half=half,
     )
 
 
