@@ -2,6 +2,7 @@
 
     DubError                 1   anything of ours; never raised itself
     |-- InputError           2   a file, folder, option or pair of them that cannot be used
+    |   `-- MissingExtraError    what was asked for needs packages of an extra
     |-- CheckpointError      3   a model file is missing, altered or does not fit its network
     `-- MediaError           4   ffmpeg could not read or write
 
@@ -19,6 +20,14 @@ class InputError(DubError):
     """The user's input cannot be used as it is."""
 
     exit_code = 2
+
+
+class MissingExtraError(InputError):
+    """Something needs a package that only an extra of dubcli installs."""
+
+    def __init__(self, extra: str) -> None:
+        """Say how to install it."""
+        super().__init__(f"not installed: pip install 'dubcli[{extra}]'")
 
 
 class CheckpointError(DubError):

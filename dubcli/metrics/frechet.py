@@ -21,9 +21,9 @@ class FrechetDistance:
     On Inception features this is the FID of Heusel et al. 2017; name it after the features it has.
 
     Memory is two D x D sums however many vectors come. The trace of the root is taken from the
-    symmetric C_m^(1/2) C_t C_m^(1/2), which has the same eigenvalues and stays real where N < D
-    leaves the covariances singular. Few vectors bias the distance upward: compare only numbers
-    from equally many.
+    symmetric A' C_t A with C_m = A A', which has the same eigenvalues, and few where N < D leaves
+    the covariances singular. Few vectors bias the distance upward: compare only numbers from
+    equally many.
 
     Args:
         width: D.
@@ -58,8 +58,8 @@ class FrechetDistance:
         """
         made, true = self._made.covariance(), self._true.covariance()
         apart = float(np.square(self._made.mean() - self._true.mean()).sum())
-        half = _root(made)
-        values = np.linalg.eigvalsh(half @ true @ half)
+        factor = _factor(made)
+        values = np.linalg.eigvalsh(factor.T @ true @ factor)
         shared = float(np.sqrt(np.clip(values, 0, None)).sum())
         return max(apart + float(np.trace(made) + np.trace(true)) - 2 * shared, 0.0)
 
@@ -99,8 +99,9 @@ class _Moments:
         return covariance
 
 
-def _root(symmetric: Double) -> Double:
-    """Return the square root of a positive semidefinite matrix, [D, D]."""
-    values, vectors = np.linalg.eigh(symmetric)
-    root: Double = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    return root
+def _factor(covariance: Double) -> Double:
+    """Return A with A A' = C, [D, K], K being the rank of C."""
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    factor: Double = vectors[:, kept] * np.sqrt(values[kept])
+    return factor

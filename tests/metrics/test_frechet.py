@@ -52,6 +52,12 @@ def test_fewer_vectors_than_features_give_the_root_through_singular_values() -> 
     assert measured(made, true) == pytest.approx(expected, rel=TOLERANCE)
 
 
+def test_equal_vectors_have_no_spread_and_the_distance_of_their_means() -> None:
+    made, true = np.full((3, 4), 2.5), np.full((3, 4), 1.5)
+    assert measured(made, true) == 4
+    assert measured(made, made) == 0
+
+
 def test_one_vector_is_not_enough_and_widths_must_agree() -> None:
     distance = FrechetDistance(3)
     distance.update(np.ones(3, np.float32), np.ones(3, np.float32))
