@@ -108,7 +108,7 @@ def train_sync_expert(
     device: DeviceOption = DEFAULTS.device,
 ) -> None:
     """Train a network that tells whether mouth and sound belong together."""
-    from dubcli.training.run import train_sync_expert as run
+    from dubcli.training.train_sync_expert import train_sync_expert as run
 
     run(
         data,

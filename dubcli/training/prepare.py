@@ -13,27 +13,18 @@ import numpy as np
 from dubcli.checkpoints import verified_file
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel
-from dubcli.geometry.mouth import head_crop, mouth_picture
 from dubcli.loading import WHISPER
 from dubcli.media.audio import AudioReader
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.networks.audio_encoder import AudioEncoder
-from dubcli.records import Bytes, Float, Integers
+from dubcli.records import Float
 from dubcli.stages.track import MESH_VERTICES, Tracker
 from dubcli.training.crops import MAX_FRAMES, analyse_landmarks, crop_clip, store_crops
-from dubcli.training.data import (
-    Clip,
-    Landmarks,
-    interpolate_gaps,
-    load_landmarks,
-    store_landmarks,
-)
-from dubcli.training.speech import FRAME_RATE_HZ, store_speech, versions
+from dubcli.training.data import Clip, Landmarks, load_landmarks, store_landmarks
+from dubcli.training.speech import store_speech, versions
 
 log = logging.getLogger(__name__)
-
-MOUTH_MARGIN = 4  # pixels around a stored mouth picture, so that training can move and scale it
 
 
 def each_missing(
@@ -125,48 +116,6 @@ def encode_clips(
         store_speech(folder, clip.name, made)
 
     each_missing(list(clips), folder, work, "encoding")
-
-
-def cut_mouths(clips: Iterable[Clip], cache: Path, model: MorphableModel) -> None:
-    """Cut the clips' mouth pictures: that of sound frame t is shown at t / 25 s plus the lag."""
-
-    def work(clip: Clip) -> None:
-        """Cut one clip."""
-        found = load_landmarks(cache, clip)
-        if found is None:
-            raise ValueError("too few frames show a face")
-        landmarks = interpolate_gaps(found.landmarks_px)
-        with FrameReader(probe_video(clip.path)) as reader:
-            shown = [
-                mouth_picture(frame.rgb, head_crop(mesh, model), margin=MOUTH_MARGIN)
-                for frame, mesh in zip(reader, landmarks, strict=False)
-            ]
-        pictures = np.stack(shown)[nearest_frames(found.time_s[: len(shown)], clip.sync_lag_s)]
-        store_mouths(cache / "mouths", clip.name, pictures)
-
-    each_missing(list(clips), cache / "mouths", work, "cutting mouths")
-
-
-def nearest_frames(time_s: Float, lag_s: float) -> Integers:
-    """Return which video frame is shown ``lag_s`` after each 25 Hz frame of the sound, [T].
-
-    Example:
-        >>> nearest_frames(np.arange(6) / 50, 0.02).tolist()
-        [1, 3, 5]
-    """
-    half = 0.5 / FRAME_RATE_HZ
-    count = int((float(time_s[-1]) + half - lag_s) * FRAME_RATE_HZ) + 1
-    wanted = np.arange(max(0, count)) / FRAME_RATE_HZ + lag_s
-    after = np.clip(np.searchsorted(time_s, wanted), 1, len(time_s) - 1)
-    return after - (wanted - time_s[after - 1] <= time_s[after] - wanted)
-
-
-def store_mouths(folder: Path, name: str, pictures: Bytes) -> None:
-    """Write a clip's mouth pictures, [T, h, w], beside their place, then rename."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.npz"
-    np.savez(partial, pictures=pictures)
-    partial.replace(folder / f"{name}.npz")
 
 
 def waveform_of(path: Path) -> Float:

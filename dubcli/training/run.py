@@ -20,19 +20,17 @@ from dubcli.checkpoints import (
     verified_file,
 )
 from dubcli.errors import InputError
-from dubcli.geometry.mouth import MOUTH_HEIGHT, MOUTH_WIDTH
-from dubcli.loading import SYNC_PIXELS, WHISPER, device_for, load_audio_encoder, load_basis
+from dubcli.loading import WHISPER, device_for, load_audio_encoder, load_basis
 from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
-from dubcli.networks.sync_expert import KINDS, SyncExpert, SyncHyper
 from dubcli.records import Bytes
-from dubcli.training import geometry, renderer, sync_expert
+from dubcli.training import geometry, renderer
 from dubcli.training.basis import learn_basis
 from dubcli.training.crops import CroppedClip, load_crops, wanted_for_rendering
 from dubcli.training.data import Clip, by_speaker, read_clips
 from dubcli.training.loop import Loop, LoopOptions
 from dubcli.training.perceptual import VggFeatures
-from dubcli.training.prepare import crop_clips, cut_mouths, encode_clips, speech_folder, track_clips
+from dubcli.training.prepare import crop_clips, encode_clips, speech_folder, track_clips
 from dubcli.training.renderer_data import SampleMaker
 
 log = logging.getLogger(__name__)
@@ -113,7 +111,7 @@ def train_geometry(
         for clip in of_speaker:
             training.setdefault(clip.set, {}).setdefault(speaker, []).append(stored[clip.name])
     judged = [stored[c.name] for c in _split(clips, stored, "val") if c.set == "wild"]
-    _refuse_empty(training, judged, data)
+    refuse_empty(training, judged, data)
     problem = geometry.GeometryProblem(model, geometry.GeometryTraining())
     torch.manual_seed(seed)
     hyper = LipSyncHyper(
@@ -139,7 +137,7 @@ def train_geometry(
     options = LoopOptions(
         minutes=minutes, seed=seed, weight_decay=0.05, mean_decay=0.995, judge_minutes=1.0
     )
-    return _train(network, "geometry", cache, models, options, loss, judge, resume=resume)
+    return train(network, "geometry", cache, models, options, loss, judge, resume=resume)
 
 
 def train_renderer(
@@ -180,7 +178,7 @@ def train_renderer(
         if len(stored[clip.name]) >= MIN_FRAMES:
             training.setdefault(clip.speaker, []).append(stored[clip.name])
     judged = [stored[c.name] for c in _split(clips, stored, "val")]
-    _refuse_empty(training, judged, data)
+    refuse_empty(training, judged, data)
     maker, settings = SampleMaker(model), renderer.RendererTraining()
     torch.manual_seed(seed)
     network = DualAttentionRenderer()
@@ -202,91 +200,7 @@ def train_renderer(
         return figures.psnr, dataclasses.asdict(figures)
 
     options = LoopOptions(minutes=minutes, seed=seed)
-    return _train(network, "renderer", cache, models, options, loss, judge, resume=resume)
-
-
-def train_sync_expert(
-    data: Path,
-    cache: Path,
-    models: Path,
-    *,
-    minutes: float,
-    seed: int = 0,
-    resume: bool = False,
-    device: str = "auto",
-    kind: str = "pixels",
-    name: str = SYNC_PIXELS,
-    half: str = "losses",
-) -> Path:
-    """Train a sync expert on one half of the speakers; the best by validation is kept.
-
-    Args:
-        data: Folder with ``clips.csv``.
-        cache: Folder for landmarks, features and mouth pictures.
-        models: Folder of checkpoints: basis and speech encoder are read, the result recorded.
-        minutes: Budget of the training itself.
-        seed: Of every random choice.
-        resume: Go on from the last saved state of this cache folder.
-        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
-        kind: What it sees of the mouth: "vertices" or "pixels".
-        name: Of the checkpoint.
-        half: Whose speakers teach it: "losses" or "measuring" (``training.sync_expert.half_of``).
-
-    Returns:
-        The checkpoint.
-
-    Raises:
-        InputError: If there is no such kind or half, or no usable clip.
-    """
-    for option, value, known in (("kind", kind, KINDS), ("half", half, sync_expert.HALVES)):
-        if value not in known:
-            raise InputError(f"--{option} {value}: give one of: {', '.join(known)}")
-    model, place = load_basis(models), device_for(device)
-    clips = [
-        c
-        for c in read_clips(data)
-        if c.kind == "speech"
-        and c.sync in sync_expert.TRUSTED
-        and (c.split == "val" or sync_expert.half_of(c.speaker) == half)
-    ]
-    track_clips(clips, cache, models)
-    encoder = load_audio_encoder(WHISPER, models)
-    folder = speech_folder(cache, WHISPER)
-    encode_clips(clips, cache, folder, model, encoder)
-    if kind == "pixels":
-        cut_mouths(clips, cache, model)
-    mouths = cache / "mouths" if kind == "pixels" else None
-    stored = {c.name: p for c in clips if (p := sync_expert.load_pairs(c, folder, mouths))}
-    training: dict[str, dict[str, list[list[sync_expert.PairedClip]]]] = {}
-    for clip in _split(clips, stored, "train"):
-        training.setdefault(clip.set, {}).setdefault(clip.speaker, []).append(stored[clip.name])
-    judged = [stored[c.name][0] for c in _split(clips, stored, "val") if c.set == "wild"]
-    _refuse_empty(training, judged, data)
-    faces = geometry.GeometryProblem(model, geometry.GeometryTraining())
-    problem = sync_expert.SyncProblem(faces, kind, sync_expert.SyncTraining())
-    torch.manual_seed(seed)
-    hyper = SyncHyper(
-        kind=kind,
-        audio_width=encoder.width,
-        lower_vertices=len(faces.lower),
-        expression=len(model.expression),
-        picture=(MOUTH_HEIGHT, MOUTH_WIDTH),
-    )
-    network = SyncExpert(hyper).to(place)
-
-    def loss(generator: np.random.Generator) -> dict[str, Tensor]:
-        """Return the losses of a random batch."""
-        return problem.loss(network, problem.batch(training, generator).to(place), generator)
-
-    def judge(_: nn.Module) -> tuple[float, dict[str, float]]:
-        """Score ``network``, which holds the mean weights: how often its offsets are right."""
-        figures = sync_expert.judge(network, problem, judged)
-        return float(np.nanmean([figures[n] for n in ("clip", "two_s", "one_s")])), figures
-
-    options = LoopOptions(
-        minutes=minutes, seed=seed, weight_decay=0.05, mean_decay=0.995, judge_minutes=2.0
-    )
-    return _train(network, name, cache, models, options, loss, judge, resume=resume)
+    return train(network, "renderer", cache, models, options, loss, judge, resume=resume)
 
 
 def _split(clips: list[Clip], stored: Container[str], split: str) -> list[Clip]:
@@ -294,7 +208,7 @@ def _split(clips: list[Clip], stored: Container[str], split: str) -> list[Clip]:
     return [c for c in clips if c.split == split and c.name in stored]
 
 
-def _refuse_empty(training: object, judged: object, data: Path) -> None:
+def refuse_empty(training: object, judged: object, data: Path) -> None:
     """Refuse a folder from which nothing can be learned or judged."""
     if not training or not judged:
         raise InputError(
@@ -303,7 +217,7 @@ def _refuse_empty(training: object, judged: object, data: Path) -> None:
         )
 
 
-def _train(
+def train(
     network: nn.Module,
     name: str,
     cache: Path,

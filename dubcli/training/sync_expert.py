@@ -23,7 +23,7 @@ from dubcli.networks.sync_expert import SyncExpert
 from dubcli.records import Bytes, Float
 from dubcli.training.data import Clip
 from dubcli.training.geometry import FEATURES_A_FRAME, GeometryProblem, load_speech
-from dubcli.training.prepare import MOUTH_MARGIN
+from dubcli.training.mouths import MOUTH_MARGIN
 from dubcli.training.speech import FRAME_RATE_HZ, SPEEDS, as_tensor
 
 HALVES = ("losses", "measuring")
