@@ -72,6 +72,10 @@ REGISTRY = {
         "dubcli.networks.renderer:DualAttentionRenderer",
         "dubcli.networks.renderer:RendererHyper",
     ),
+    "StyleSimEncoder": (
+        "dubcli.networks.style_encoder:StyleSimEncoder",
+        "dubcli.networks.style_encoder:StyleSimHyper",
+    ),
 }
 
 

@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading"},
     "pipeline": FOUNDATION | LOWER | {"loading"},
-    "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
+    "evaluation": FOUNDATION | LOWER | {"loading", "pipeline"},
+    "cli": FOUNDATION | {"pipeline", "training", "evaluation", "checkpoints"},
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
