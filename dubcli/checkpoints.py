@@ -76,6 +76,10 @@ REGISTRY = {
         "dubcli.networks.sync_expert:SyncExpert",
         "dubcli.networks.sync_expert:SyncHyper",
     ),
+    "StyleSimEncoder": (
+        "dubcli.networks.style_encoder:StyleSimEncoder",
+        "dubcli.networks.style_encoder:StyleSimHyper",
+    ),
 }
 
 

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": FOUNDATION | LOWER | {"loading", "extras"},
     "pipeline": FOUNDATION | LOWER | {"loading"},
     "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
-    "cli": FOUNDATION | {"pipeline", "training", "checkpoints"},
+    "cli": FOUNDATION | {"pipeline", "training", "evaluation", "checkpoints"},
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

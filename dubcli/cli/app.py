@@ -1,4 +1,4 @@
-"""The command line: ``dubcli dub``, ``models``, ``train``.
+"""The command line: ``dubcli dub``, ``style-sim``, ``models``, ``train``.
 
 Commands only translate: options in, one call of the Python API, the result out. They hold no
 ``try``: ``typer.Exit`` is a ``RuntimeError``, and a broad ``except`` would swallow it. ``main`` is
@@ -36,6 +36,7 @@ from dubcli.cli.options import (
     ThreadsOption,
     VideoArgument,
 )
+from dubcli.cli.style_sim import style_sim
 from dubcli.cli.train import train_app
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import DubError
@@ -54,6 +55,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="The checkpoints that dubcli uses.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
+app.command("style-sim")(style_sim)
 
 
 def _print_version(wanted: bool) -> None:
