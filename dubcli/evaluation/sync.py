@@ -48,9 +48,8 @@ class SyncMeter:
             raise ValueError(f"{name} looks at {self._expert.hyper.kind}, not at pixels")
         self._model = load_basis(models)
         self._encoder = load_audio_encoder(self._expert.hyper.audio_encoder, models)
+        self._clock = NearestFrames()
         self._mouths = MouthStream(self._expert)
-        self._last: tuple[float, Bytes | None] | None = None
-        self._next_frame = 0
 
     def update(self, rgb: Bytes, landmarks_px: Float | None, time_s: float) -> None:
         """Take the next frame; frames of any rate are put on the expert's 25 Hz, nearest first.
@@ -63,13 +62,8 @@ class SyncMeter:
         shown = None
         if landmarks_px is not None:
             shown = mouth_picture(rgb, head_crop(landmarks_px, self._model))
-        last = self._last
-        if last is not None:
-            middle = (last[0] + time_s) / 2
-            while self._next_frame / FRAME_RATE_HZ < middle:
-                self._mouths.add(last[1])
-                self._next_frame += 1
-        self._last = (time_s, shown)
+        for picture in self._clock.feed(shown, time_s):
+            self._mouths.add(picture)
 
     def compute(self, sound: Path) -> SyncScores:
         """Return the scores of the frames taken, with a file's sound; the end of the measuring.
@@ -78,14 +72,12 @@ class SyncMeter:
             sound: A video or a sound file that starts with the first frame.
 
         Raises:
-            InputError: If the file has no sound, or less than 0.8 s have both a face and sound.
+            InputError: If the file has no sound, nothing but silence, or less than 0.8 s of both
+                a face and sound.
             MediaError: If the sound cannot be decoded.
         """
-        if self._last is not None:
-            while self._next_frame / FRAME_RATE_HZ < self._last[0] + HALF_FRAME_S:
-                self._mouths.add(self._last[1])
-                self._next_frame += 1
-            self._last = None
+        for picture in self._clock.finish():
+            self._mouths.add(picture)
         mouth = self._mouths.finish()
         heard = embed_sound_of(sound, self._expert, self._encoder)
         length = min(len(mouth), len(heard))
@@ -96,6 +88,32 @@ class SyncMeter:
                 f"sync needs {LEAST_FRAMES / FRAME_RATE_HZ:.1f} s"
             )
         return sync_scores(heard[:length], mouth[:length])
+
+
+class NearestFrames:
+    """Puts pictures of any frame rate on the 25 Hz grid: at each instant the nearest one."""
+
+    def __init__(self) -> None:
+        """Start at 0 s."""
+        self._last: tuple[Bytes | None, float] | None = None
+        self._done = 0
+
+    def feed(self, picture: Bytes | None, time_s: float) -> Iterator[Bytes | None]:
+        """Yield the picture before this one for every instant that is nearer to it."""
+        if self._last is not None:
+            yield from self._until((self._last[1] + time_s) / 2, self._last[0])
+        self._last = (picture, time_s)
+
+    def finish(self) -> Iterator[Bytes | None]:
+        """Yield the last picture for the instants that are left."""
+        if self._last is not None:
+            yield from self._until(self._last[1] + HALF_FRAME_S, self._last[0])
+
+    def _until(self, end_s: float, picture: Bytes | None) -> Iterator[Bytes | None]:
+        """Yield a picture for the instants before an end."""
+        while self._done / FRAME_RATE_HZ < end_s:
+            yield picture
+            self._done += 1
 
 
 class MouthStream:
@@ -155,13 +173,15 @@ def embed_sound_of(path: Path, expert: SyncExpert, encoder: AudioEncoder) -> Flo
         encoder: The speech encoder that it was trained on.
 
     Raises:
-        InputError: If the file has no sound.
+        InputError: If the file has no sound, or nothing but silence.
         MediaError: If it cannot be decoded.
     """
     info = probe_audio(path)
     levels = SpeechLevels()
     with AudioReader(info) as reader:
         levels.listen(reader)
+    if not levels.peak:
+        raise InputError(f"{path}: its sound is silent throughout; sync needs speech")
     pieces = [np.zeros((0, expert.hyper.embedding), dtype=np.float32)]
     with AudioReader(info) as reader:
         for block, past, stop in _blocks(

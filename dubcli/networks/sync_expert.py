@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dubcli.networks.renderer import channels_last
+
 KINDS = ("vertices", "pixels")
 VERTEX_UNIT_CM = 0.3  # about how far lower-face vertices are displaced while a person speaks
 EPSILON = 1e-3  # of a picture's deviation; pictures are 0 to 1
@@ -119,7 +121,7 @@ class PixelTrunk(nn.Module):
             nn.Conv2d(a, b, 5 if k == 0 else 3, 2, 2 if k == 0 else 1)
             for k, (a, b) in enumerate(itertools.pairwise(sizes))
         )
-        self.convs.to(memory_format=torch.channels_last)  # a quarter faster on CPUs
+        channels_last(self.convs)
         self.norms = nn.ModuleList(nn.GroupNorm(4, b) for b in sizes[1:])
         height, width = (side // 2 ** len(self.convs) for side in hyper.picture)
         self.dropout = nn.Dropout(hyper.dropout)

@@ -112,6 +112,6 @@ def train_sync_expert(
         return float(np.nanmean([figures[n] for n in ("clip", "two_s", "one_s")])), figures
 
     options = LoopOptions(
-        minutes=minutes, seed=seed, weight_decay=0.05, mean_decay=0.995, judge_minutes=2.0
+        minutes=minutes, seed=seed, weight_decay=0.05, mean_decay=0.995, judge_minutes=4.0
     )
     return train(network, name, cache, models, options, loss, score, resume=resume)
