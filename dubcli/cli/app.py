@@ -1,4 +1,4 @@
-"""The command line: ``dubcli dub``, ``style-sim``, ``models``, ``train``.
+"""The command line: ``dubcli dub``, ``evaluate``, ``style-sim``, ``models``, ``train``.
 
 Commands only translate: options in, one call of the Python API, the result out. They hold no
 ``try``: ``typer.Exit`` is a ``RuntimeError``, and a broad ``except`` would swallow it. ``main`` is
@@ -19,6 +19,7 @@ import typer
 from dubcli import __version__
 from dubcli.checkpoints import models_root, read_manifest, verified_file
 from dubcli.cli import console
+from dubcli.cli.evaluate import evaluate
 from dubcli.cli.options import (
     AudioEncoderOption,
     CloseInSilenceOption,
@@ -56,6 +57,7 @@ models_app = typer.Typer(help="The checkpoints that dubcli uses.", no_args_is_he
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.command("style-sim")(style_sim)
+app.command("evaluate")(evaluate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,1 +1,1 @@
-"""Measures finished videos."""
+"""How good a finished video is, alone or beside the real one."""
