@@ -12,19 +12,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dubcli.config import DubOptions
+    from dubcli.config import DubOptions, EvaluationOptions
     from dubcli.errors import DubError
+    from dubcli.evaluation.evaluate import evaluate
     from dubcli.loading import load_models
     from dubcli.pipeline import analyze, dub
 
-__all__ = ["DubError", "DubOptions", "__version__", "analyze", "dub", "load_models"]
+__all__ = [
+    "DubError",
+    "DubOptions",
+    "EvaluationOptions",
+    "__version__",
+    "analyze",
+    "dub",
+    "evaluate",
+    "load_models",
+]
 __version__ = "0.1.0"
 
 _HOME = {
     "DubError": "dubcli.errors",
     "DubOptions": "dubcli.config",
+    "EvaluationOptions": "dubcli.config",
     "analyze": "dubcli.pipeline",
     "dub": "dubcli.pipeline",
+    "evaluate": "dubcli.evaluation.evaluate",
     "load_models": "dubcli.loading",
 }
 

@@ -72,6 +72,14 @@ REGISTRY = {
         "dubcli.networks.renderer:DualAttentionRenderer",
         "dubcli.networks.renderer:RendererHyper",
     ),
+    "SyncExpert": (
+        "dubcli.networks.sync_expert:SyncExpert",
+        "dubcli.networks.sync_expert:SyncHyper",
+    ),
+    "StyleSimEncoder": (
+        "dubcli.networks.style_encoder:StyleSimEncoder",
+        "dubcli.networks.style_encoder:StyleSimHyper",
+    ),
 }
 
 

@@ -14,6 +14,15 @@ BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
 
 
+def _refuse_outside(options: object, *ranges: tuple[str, float, float]) -> None:
+    """Raise InputError for the first named option that lies outside its range."""
+    for name, low, high in ranges:
+        value = getattr(options, name)
+        if not low <= value <= high:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} is {value}: give a value from {low} to {high}")
+
+
 @dataclass(frozen=True, slots=True)
 class DubOptions:
     """What a user may choose about a dub."""
@@ -38,17 +47,37 @@ class DubOptions:
         Raises:
             InputError: Naming the option, its value and its range.
         """
-        for name, low, high in (
+        _refuse_outside(
+            self,
             ("lip_references", 1, 200),
             ("face_references", 1, 51),
             ("mouth_scale", 0.0, 3.0),
             ("crf", 0, 51),
             ("threads", 0, 1024),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                option = "--" + name.replace("_", "-")
-                raise InputError(f"{option} is {value}: give a value from {low} to {high}")
+        )
 
 
 DEFAULTS = DubOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What a user may choose about an evaluation."""
+
+    device: str = DEFAULTS.device
+    models: Path | None = DEFAULTS.models
+    threads: int = DEFAULTS.threads
+    every: int = 5  # the costly measures look at one frame in so many
+    leak_test: bool = False  # dub the source with silence: the mouth must stop
+    leak_seconds: float = 5.0  # of silence
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            InputError: Naming the option, its value and its range.
+        """
+        _refuse_outside(self, ("threads", 0, 1024), ("every", 1, 1000), ("leak_seconds", 0.5, 60.0))
+
+
+EVALUATION_DEFAULTS = EvaluationOptions()

@@ -25,22 +25,43 @@ from dubcli.networks.audio_encoder import (
 )
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
+from dubcli.networks.style_encoder import StyleSimEncoder
+from dubcli.networks.sync_expert import SyncExpert
 
 WHISPER = "whisper-tiny-en-enc3"
 TRACKER, BASIS, GEOMETRY, RENDERER = "face-landmarker", "basis", "geometry", "renderer"
+STYLE_ENCODER = "style-encoder"
+SYNC_VERTICES, SYNC_PIXELS = "sync-vertices", "sync-pixels"  # may serve as losses
+SYNC_MEASURE = "sync-measure"  # measures, and is never a loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Models:
-    """Everything that is loaded once and used for any number of dubs."""
+class FaceModels:
+    """What finds a face and turns it into numbers: all that ``analyze`` needs."""
 
     tracker: Path
     morphable: MorphableModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Models(FaceModels):
+    """Everything that is loaded once and used for any number of dubs."""
+
     audio_encoder: AudioEncoder
     lip_sync: LipSyncNet
     renderer: DualAttentionRenderer
     device: torch.device
     checkpoints: tuple[ManifestEntry, ...] = ()  # what the others were loaded from
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StyleEncoder:
+    """The encoder of StyleSim, and what turns expression into its input."""
+
+    network: StyleSimEncoder
+    morphable: MorphableModel
+    name: str
+    sha256: str  # of its file
 
 
 def device_for(name: str) -> torch.device:
@@ -97,6 +118,32 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
     )
 
 
+def load_face_models(options: DubOptions = DEFAULTS) -> FaceModels:
+    """Return what ``analyze`` needs, verified.
+
+    Args:
+        options: ``models`` and ``threads`` are read.
+
+    Raises:
+        CheckpointError: If a file is missing or altered.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    root = models_root(options.models)
+    return FaceModels(verified_file(root, TRACKER), load_basis(root))
+
+
+def load_style_encoder(root: Path) -> StyleEncoder:
+    """Return the encoder of StyleSim, on the CPU, and which file it is.
+
+    Raises:
+        CheckpointError: If a file is missing, altered or does not fit.
+    """
+    network = load_as(root, STYLE_ENCODER, StyleSimEncoder)
+    sha256 = read_manifest(root)[STYLE_ENCODER].sha256
+    return StyleEncoder(network, load_basis(root), STYLE_ENCODER, sha256)
+
+
 def load_basis(root: Path) -> MorphableModel:
     """Return the 3DMM of a models folder.
 
@@ -111,6 +158,15 @@ def load_basis(root: Path) -> MorphableModel:
         triangles=arrays["triangles"].astype(np.int64),
         alignment_weight=torch.from_numpy(arrays["alignment_weight"]).float(),
     )
+
+
+def load_sync_expert(root: Path, name: str = SYNC_MEASURE) -> SyncExpert:
+    """Return a sync expert of a models folder: the one that measures, unless told otherwise.
+
+    Raises:
+        CheckpointError: If its file is missing, altered or holds another network.
+    """
+    return load_as(root, name, SyncExpert)
 
 
 def load_audio_encoder(name: str, root: Path) -> AudioEncoder:

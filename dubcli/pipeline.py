@@ -24,7 +24,7 @@ import torch
 from dubcli.config import CONTAINERS, DEFAULTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
-from dubcli.loading import Models, load_models
+from dubcli.loading import FaceModels, Models, load_face_models, load_models
 from dubcli.media.audio import AudioReader
 from dubcli.media.bounce import bounced_frames, bounced_indices
 from dubcli.media.files import check_output, refuse_overwriting_inputs
@@ -107,7 +107,7 @@ class Clock:
 def analyze(
     video: Path,
     *,
-    models: Models | None = None,
+    models: FaceModels | None = None,
     options: DubOptions = DEFAULTS,
     on_progress: OnProgress | None = None,
 ) -> Analysis:
@@ -115,18 +115,18 @@ def analyze(
 
     Args:
         video: The file.
-        models: From ``load_models``; None: loaded as the options say.
+        models: From ``load_models`` or ``load_face_models``; None: the latter, as the options say.
         options: See ``DubOptions``.
         on_progress: Called with the progress of the pass.
 
     Raises:
         InputError: If the file is no video or shows no face.
     """
-    models = models or load_models(options)
+    models = models or load_face_models(options)
     return _analyze(probe_video(video), models, Clock(on_progress), [])
 
 
-def _analyze(info: VideoInfo, models: Models, clock: Clock, warnings: list[str]) -> Analysis:
+def _analyze(info: VideoInfo, models: FaceModels, clock: Clock, warnings: list[str]) -> Analysis:
     """Pass 1: frames to numbers."""
     started = time.perf_counter()
     with (

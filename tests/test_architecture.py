@@ -30,7 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": FOUNDATION | LOWER | {"loading", "report"},
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
     "bench": FOUNDATION | {"media", "loading", "pipeline"},
-    "cli": FOUNDATION | {"pipeline", "training", "checkpoints", "preview", "bench", "timecode"},
+    "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
+    "cli": FOUNDATION
+    | {"pipeline", "training", "evaluation", "checkpoints", "preview", "bench", "timecode"},
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

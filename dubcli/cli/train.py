@@ -13,10 +13,13 @@ from dubcli.cli.options import (
     DeviceOption,
     FacesOption,
     FeaturesOption,
+    HalfOption,
     JsonOption,
+    KindOption,
     MaxMbOption,
     MinutesOption,
     ModelsOption,
+    NameOption,
     PackForOption,
     PackOption,
     PackOutputOption,
@@ -26,10 +29,13 @@ from dubcli.cli.options import (
     SeedOption,
     VggOption,
 )
+from dubcli.cli.train_style import judge_style, train_style_encoder
 from dubcli.cli.training_display import print_pack, training_display
 from dubcli.config import DEFAULTS
 
 train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
+train_app.command("style-encoder")(train_style_encoder)
+train_app.command("judge-style")(judge_style)
 
 
 @train_app.command("basis")
@@ -169,6 +175,36 @@ def pack_clips(
             audio_encoder=audio_encoder,
         )
     print_pack(report, as_json=as_json)
+
+
+@train_app.command("sync-expert")
+def train_sync_expert(
+    data: DataOption,
+    cache: CacheOption,
+    minutes: MinutesOption,
+    kind: KindOption,
+    name: NameOption,
+    half: HalfOption = "losses",
+    models: ModelsOption = DEFAULTS.models,
+    seed: SeedOption = 0,
+    resume: ResumeOption = False,
+    device: DeviceOption = DEFAULTS.device,
+) -> None:
+    """Train a network that tells whether mouth and sound belong together."""
+    from dubcli.training.train_sync_expert import train_sync_expert as run
+
+    run(
+        data,
+        cache,
+        models_root(models),
+        minutes=minutes,
+        seed=seed,
+        resume=resume,
+        device=device,
+        kind=kind,
+        name=name,
+        half=half,
+    )
 
 
 @train_app.command("judge")

@@ -1,0 +1,1 @@
+"""How good a finished video is, alone or beside the real one."""

@@ -1,0 +1,269 @@
+"""Trains StyleSim's encoder: windows of one speaker attract, windows of different speakers repel.
+
+Letters: B speakers a batch, T frames at 25 Hz, N frames of a clip at 25 Hz, E expression
+coefficients, K components, L lower-face vertices, S embedding size.
+
+Most speakers have a single clip, so most pairs are windows of its two halves: same camera, same
+light, same tracker noise. What that gives away is hidden: the mean is taken out and fast noise
+smoothed by the network, and each window is drawn with a speed, a loudness, a frame rate and a noise
+of its own.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dubcli.errors import InputError
+from dubcli.geometry.morphable import MorphableModel, lower_face_indices
+from dubcli.loading import STYLE_ENCODER, device_for, load_basis
+from dubcli.metrics.style import roc_auc, style_similarity
+from dubcli.networks.style_encoder import StyleSimEncoder
+from dubcli.records import Float
+from dubcli.stages.style import WINDOW, encode_style
+from dubcli.training.data import read_clips
+from dubcli.training.loop import Loop, LoopOptions
+from dubcli.training.prepare import track_clips
+from dubcli.training.run import export
+from dubcli.training.speech import mirror_permutation
+from dubcli.training.style_data import MIN_FRAMES, StyleClip, by_person, fit_styles, held_out
+
+log = logging.getLogger(__name__)
+
+Clips = Mapping[str, Sequence[StyleClip]]
+
+
+@dataclass(frozen=True, slots=True)
+class StyleTraining:
+    """How the style encoder is trained."""
+
+    speakers: int = 48  # B
+    frames: tuple[int, int] = (MIN_FRAMES, WINDOW)  # shortest and longest window
+    temperature: float = 0.2
+    speed: float = 0.1  # windows are up to so much faster or slower
+    gain: float = 0.05  # deviation of the factor on the motion
+    noise: float = 0.05  # deviation, of each component's own
+    slow_share: float = 0.3  # of the windows are seen at a lower frame rate
+    slowest: float = 2.0  # times fewer frames
+
+
+def principal_directions(model: MorphableModel, clips: Sequence[StyleClip], count: int) -> Tensor:
+    """Return the strongest directions of the lower face's motion, [3 L, K] per cm.
+
+    Projected onto them, training motion has a deviation of 1 in each.
+
+    Args:
+        model: The basis.
+        clips: Whose motion counts, each about its own mean.
+        count: K.
+    """
+    basis = lower_basis(model)
+    beta = torch.from_numpy(np.concatenate([p - p.mean(axis=0) for c in clips for p in c.parts]))
+    variance, direction = torch.linalg.eigh(basis.t() @ (beta.t() @ beta / len(beta)) @ basis)
+    strongest = torch.arange(len(variance) - 1, len(variance) - 1 - count, -1)
+    return direction[:, strongest] / variance[strongest].sqrt()
+
+
+def lower_basis(model: MorphableModel) -> Tensor:
+    """Return the expression basis of the lower face, [E, 3 L] cm."""
+    return model.expression[:, lower_face_indices(model.mean)].flatten(1)
+
+
+def mirrored_basis(model: MorphableModel) -> Tensor:
+    """Return the lower face's expression basis, left and right exchanged, [E, 3 L] cm."""
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    permutation = mirror_permutation(model.mean.numpy())
+    mirrored = model.expression[:, torch.from_numpy(permutation)] * flip
+    return mirrored[:, lower_face_indices(model.mean)].flatten(1)
+
+
+def at(motion: Float, place: Float) -> Float:
+    """Return rows between rows, linear, [N, K] at places [T] from 0 to N - 1 -> [T, K]."""
+    low = np.clip(place.astype(np.int64), 0, max(len(motion) - 2, 0))
+    high = np.minimum(low + 1, len(motion) - 1)
+    share = (place - low)[:, None]
+    between: Float = ((1 - share) * motion[low] + share * motion[high]).astype(np.float32)
+    return between
+
+
+class StyleProblem:
+    """Batches and loss of the style encoder.
+
+    Args:
+        model: The basis.
+        directions: See ``principal_directions``.
+        training: Sizes and augmentation.
+    """
+
+    def __init__(self, model: MorphableModel, directions: Tensor, training: StyleTraining) -> None:
+        """Fold basis and directions: a window of expression becomes components in one product."""
+        self.training = training
+        self._maps = [
+            (basis @ directions).numpy() for basis in (lower_basis(model), mirrored_basis(model))
+        ]
+
+    def batch(self, clips: Clips, generator: np.random.Generator) -> Tensor:
+        """Return two windows of each of B speakers, [2 B, T, K]: B first ones, then B second ones.
+
+        The two come from different clips or different halves of one clip, and are mirrored alike.
+
+        Args:
+            clips: Speaker -> clips.
+            generator: Of every random choice.
+        """
+        t = self.training
+        frames = int(generator.integers(t.frames[0], t.frames[1] + 1))
+        while True:
+            parts = {
+                name: [p for c in of for p in c.halves if len(p) >= frames]
+                for name, of in clips.items()
+            }
+            usable = [name for name, of in parts.items() if len(of) > 1]
+            if len(usable) >= t.speakers or frames <= t.frames[0]:
+                break
+            frames = max(frames - 5, t.frames[0])
+        views: tuple[list[Float], list[Float]] = ([], [])
+        for k in generator.permutation(len(usable))[: t.speakers]:
+            of = parts[usable[k]]
+            onto = self._maps[int(generator.integers(2))]
+            for view, part in zip(views, generator.permutation(len(of))[:2], strict=True):
+                view.append(self._window(of[part] @ onto, frames, generator))
+        return torch.from_numpy(np.stack(views[0] + views[1]))
+
+    def _window(self, motion: Float, frames: int, generator: np.random.Generator) -> Float:
+        """Cut and change a window, [N, K] -> [T, K]."""
+        t = self.training
+        speed = 1 + generator.uniform(-t.speed, t.speed)
+        last = min((frames - 1) * speed, len(motion) - 1.0)
+        place = generator.uniform(0, len(motion) - 1 - last) + np.linspace(0, last, frames)
+        if generator.random() < t.slow_share:
+            step = generator.uniform(1, t.slowest)
+            seen = at(motion, np.arange(place[0], place[-1] + 1e-6, step))
+            window = at(seen, np.minimum((place - place[0]) / step, len(seen) - 1))
+        else:
+            window = at(motion, place)
+        gain = 1 + t.gain * generator.normal()
+        noise = t.noise * 2 * generator.random() * generator.normal(size=window.shape)
+        return (gain * window + noise).astype(np.float32)
+
+    def loss(self, embeddings: Tensor) -> dict[str, Tensor]:
+        """Return NT-Xent (Chen et al. 2020) of [2 B, S]: each window must find its partner."""
+        return {"contrast": contrastive_loss(embeddings, self.training.temperature)}
+
+
+def contrastive_loss(embeddings: Tensor, temperature: float) -> Tensor:
+    """Return NT-Xent: the mean over windows of -log softmax of the partner's similarity.
+
+    l_ij = -log(exp(z_i . z_j / t) / sum_{k != i} exp(z_i . z_k / t))
+
+    Args:
+        embeddings: Unit vectors, [2 B, S]; row k and row k + B are partners.
+        temperature: t.
+    """
+    count = len(embeddings) // 2
+    similarity = embeddings @ embeddings.t() / temperature
+    similarity = similarity.masked_fill(
+        torch.eye(2 * count, dtype=torch.bool, device=embeddings.device), -torch.inf
+    )
+    partner = torch.arange(2 * count, device=embeddings.device).roll(count)
+    return F.cross_entropy(similarity, partner)
+
+
+def judge(
+    network: StyleSimEncoder, model: MorphableModel, clips: Sequence[StyleClip]
+) -> dict[str, float]:
+    """Return how well a clip's halves find each other among other people's: AUC and means.
+
+    Args:
+        network: The encoder, in eval mode.
+        model: The basis.
+        clips: Of each speaker the longest one counts.
+    """
+    pairs = sorted((c for c in clips if len(c.halves) > 1), key=lambda c: len(c.halves[0]))
+    longest = {c.speaker: c.halves for c in pairs}
+    styles = [[encode_style(network, model, [half]) for half in of] for of in longest.values()]
+    same = np.array([style_similarity(*pair) for pair in styles])
+    other = np.array(
+        [
+            style_similarity(a[0], b[1])
+            for i, a in enumerate(styles)
+            for j, b in enumerate(styles)
+            if i != j
+        ]
+    )
+    return {"auc": roc_auc(same, other), "same": float(same.mean()), "other": float(other.mean())}
+
+
+def train_style_encoder(
+    data: Path,
+    cache: Path,
+    models: Path,
+    *,
+    minutes: float,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "auto",
+) -> Path:
+    """Train StyleSim's encoder; the best on held-out speakers of the split train is kept.
+
+    Args:
+        data: Folder with ``clips.csv``; clips without speech serve too.
+        cache: Folder for landmarks and expression.
+        models: Folder of checkpoints: the basis is read, the result recorded.
+        minutes: Budget of the training itself.
+        seed: Of every random choice.
+        resume: Go on from the last saved state of this cache folder.
+        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        InputError: If too few people can be told apart.
+    """
+    model, place = load_basis(models), device_for(device)
+    clips = [c for c in read_clips(data) if c.split == "train"]
+    track_clips(clips, cache, models)
+    styles = fit_styles(clips, cache, model)
+    judged = [s for s in styles if s.set == "wild" and held_out(s.speaker)]
+    kept_back = {s.speaker for s in judged}
+    training = by_person([s for s in styles if s.speaker not in kept_back])
+    if len(training) < 2 or sum(len(s.halves) > 1 for s in judged) < 2:
+        raise InputError(
+            f"{data}: {len(training)} speakers to train on and {len(kept_back)} to choose the "
+            "weights by; give more speakers with clips of 2 seconds and more"
+        )
+    torch.manual_seed(seed)
+    network = StyleSimEncoder()
+    wild = [s for of in training.values() for s in of if s.set == "wild"]
+    directions = principal_directions(model, wild, network.hyper.components)
+    network.start_from_components(directions)
+    network.to(place)
+    problem = StyleProblem(model, directions, StyleTraining())
+    folder = cache / "runs" / STYLE_ENCODER
+    if folder.exists() and not resume:
+        shutil.rmtree(folder)
+
+    def loss(generator: np.random.Generator) -> dict[str, Tensor]:
+        """Return the loss of a random batch."""
+        return problem.loss(network.embed(problem.batch(training, generator).to(place)))
+
+    def score(_: nn.Module) -> tuple[float, dict[str, float]]:
+        """Score ``network``, which holds the mean weights."""
+        figures = judge(network, model, judged)
+        return figures["auc"], figures
+
+    options = LoopOptions(
+        minutes=minutes, seed=seed, weight_decay=0.05, mean_decay=0.99, judge_minutes=4.0
+    )
+    log.info("%d speakers to train on, %d held out", len(training), len(kept_back))
+    Loop(network, folder, options, loss=loss, judge=score).run()
+    network.load_state_dict(load_file(folder / "best.safetensors"))
+    return export(network, STYLE_ENCODER, models, {"seed": str(seed)})

@@ -1,0 +1,117 @@
+"""``dubcli train sync-expert``: from speech features and mouths to a checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dubcli.errors import InputError
+from dubcli.geometry.mouth import MOUTH_HEIGHT, MOUTH_WIDTH
+from dubcli.loading import SYNC_PIXELS, WHISPER, device_for, load_audio_encoder, load_basis
+from dubcli.networks.sync_expert import KINDS, SyncExpert, SyncHyper
+from dubcli.training.data import read_clips
+from dubcli.training.geometry import GeometryProblem, GeometryTraining
+from dubcli.training.loop import LoopOptions
+from dubcli.training.mouths import cut_mouths
+from dubcli.training.prepare import encode_clips, speech_folder, track_clips
+from dubcli.training.run import refuse_empty, train
+from dubcli.training.sync_expert import (
+    HALVES,
+    TRUSTED,
+    PairedClip,
+    SyncProblem,
+    SyncTraining,
+    half_of,
+    judge,
+    load_pairs,
+)
+
+JUDGED_SET = "wild"
+
+
+def train_sync_expert(
+    data: Path,
+    cache: Path,
+    models: Path,
+    *,
+    minutes: float,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "auto",
+    kind: str = "pixels",
+    name: str = SYNC_PIXELS,
+    half: str = "losses",
+) -> Path:
+    """Train a sync expert on one half of the speakers; the best by validation is kept.
+
+    Args:
+        data: Folder with ``clips.csv``.
+        cache: Folder for landmarks, features and mouth pictures.
+        models: Folder of checkpoints: basis and speech encoder are read, the result recorded.
+        minutes: Budget of the training itself.
+        seed: Of every random choice.
+        resume: Go on from the last saved state of this cache folder.
+        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
+        kind: What it sees of the mouth: "vertices" or "pixels".
+        name: Of the checkpoint.
+        half: Whose speakers teach it: "losses" or "measuring" (``training.sync_expert.half_of``).
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        InputError: If there is no such kind or half, or no usable clip.
+    """
+    for option, value, known in (("kind", kind, KINDS), ("half", half, HALVES)):
+        if value not in known:
+            raise InputError(f"--{option} {value}: give one of: {', '.join(known)}")
+    model, place = load_basis(models), device_for(device)
+    clips = [
+        c
+        for c in read_clips(data)
+        if c.kind == "speech"
+        and c.sync in TRUSTED
+        and (c.split == "val" or half_of(c.speaker) == half)
+    ]
+    track_clips(clips, cache, models)
+    encoder = load_audio_encoder(WHISPER, models)
+    folder = speech_folder(cache, WHISPER)
+    encode_clips(clips, cache, folder, model, encoder)
+    if kind == "pixels":
+        cut_mouths(clips, cache, model)
+    mouths = cache / "mouths" if kind == "pixels" else None
+    stored = {c.name: p for c in clips if (p := load_pairs(c, folder, mouths))}
+    training: dict[str, dict[str, list[list[PairedClip]]]] = {}
+    judged = []
+    for clip in (c for c in clips if c.name in stored):
+        if clip.split == "train":
+            training.setdefault(clip.set, {}).setdefault(clip.speaker, []).append(stored[clip.name])
+        elif clip.set == JUDGED_SET:
+            judged.append(stored[clip.name][0])
+    refuse_empty(training, judged, data)
+    faces = GeometryProblem(model, GeometryTraining())
+    problem = SyncProblem(faces, kind, SyncTraining())
+    torch.manual_seed(seed)
+    hyper = SyncHyper(
+        kind=kind,
+        audio_width=encoder.width,
+        lower_vertices=len(faces.lower),
+        expression=len(model.expression),
+        picture=(MOUTH_HEIGHT, MOUTH_WIDTH),
+    )
+    network = SyncExpert(hyper).to(place)
+
+    def loss(generator: np.random.Generator) -> dict[str, Tensor]:
+        """Return the losses of a random batch."""
+        return problem.loss(network, problem.batch(training, generator).to(place), generator)
+
+    def score(_: nn.Module) -> tuple[float, dict[str, float]]:
+        """Score ``network``, which holds the mean weights: how often its offsets are right."""
+        figures = judge(network, problem, judged)
+        return float(np.nanmean([figures[n] for n in ("clip", "two_s", "one_s")])), figures
+
+    options = LoopOptions(
+        minutes=minutes, seed=seed, weight_decay=0.05, mean_decay=0.995, judge_minutes=4.0
+    )
+    return train(network, name, cache, models, options, loss, score, resume=resume)
