@@ -10,6 +10,7 @@ after another. Reading needs numpy and safetensors: no video is opened and no fa
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,7 +101,9 @@ def write_pack(
     if target.exists():
         raise InputError(f"{target}: exists; give another --output or remove it")
     partial = target.with_name(f".{target.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    if partial.exists():  # of a packing that was killed
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
     shards: list[Shard] = []
     count = 0
     for batch in _batches(clips, max_bytes):

@@ -121,5 +121,14 @@ def test_what_cannot_be_packed_is_refused(pack: Pack, tmp_path: Path) -> None:
     assert not other.exists()
 
 
+def test_what_a_killed_packing_left_does_not_get_into_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".a.dubpack.partial"
+    left.mkdir()
+    (left / "009.safetensors").write_bytes(b"old")
+    pack = write_pack(tmp_path / "a.dubpack", "geometry", {}, clips(1), max_bytes=LIMIT)
+    assert {p.name for p in pack.folder.iterdir()} == {"000.safetensors", LISTING}
+    assert not left.exists()
+
+
 def test_basis_is_that_of_the_manifest() -> None:
     assert basis_of(MODELS) == read_manifest(MODELS)["basis"].sha256
