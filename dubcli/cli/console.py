@@ -142,11 +142,14 @@ def print_validation(validation: "Validation", *, as_json: bool) -> None:
             f"{row.set:<8} {row.clips:5}  {row.network:<27} {row.psnr_db:7.2f}"
             f" {row.ssim:6.3f} {row.lip_psnr_db:8.2f}"
         )
-    typer.echo("\nset      clips  correlation  deviation  closures  other sound  error cm")
+    typer.echo(
+        "\nset      clips  correlation  deviation  closures  precision  other sound  error cm"
+    )
     for line in validation.geometry:
         typer.echo(
             f"{line.set:<8} {line.clips:5}  {line.correlation:11.3f} {line.deviation_ratio:10.2f}"
-            f" {line.closure_recall:9.2f} {line.correlation_with_other_sound:12.3f}"
+            f" {line.closure_recall:9.2f} {line.closure_precision:10.2f}"
+            f" {line.correlation_with_other_sound:12.3f}"
             f" {line.vertex_error_cm:9.4f}"
         )
 

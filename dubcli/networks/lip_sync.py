@@ -39,7 +39,7 @@ class LipSyncHyper:
     heads: int = 4
     layers: int = 3
     reach: int = 12  # frames on either side that attention may see: half a second
-    dropout: float = 0.2
+    dropout: float = 0.35
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit each other.

@@ -27,6 +27,8 @@ from dubcli.training.recipe import Between
 from dubcli.training.speech import SpokenClip, as_tensor, mirror_permutation, speech_of_arrays
 
 FEATURES_A_FRAME = 2
+CLOSED_CM, CLOSED_EDGE_CM = 0.10, 0.03  # above a window's lowest opening; how soft that limit is
+MOVES_CM = 0.25  # range of a window's opening from which it has closures
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class GeometryTraining:
     lip_weight: float = 4.0  # of the lips beside the rest of the lower face
     velocity: float = 2.0
     agreement: float = 0.15  # concordance of the opening curves, cm
+    closure: float = 0.1  # openness where the true mouth is closed, cm
     feature_noise: float = 0.1  # of the features' own deviation
     other_style_share: Annotated[float, Between(0, 1)] = 0.5  # style of another clip of the speaker
     mirrored_share: Annotated[float, Between(0, 1)] = 0.5
@@ -111,17 +114,19 @@ class GeometryProblem:
 
         Vertices: weighted L1. Velocity: L1 of differences in time. Agreement: one minus the
         concordance of the opening curves (Lin 1989), which L1 alone leaves low: it is 1 only if the
-        curves rise together, by the same amount.
+        curves rise together, by the same amount. Closure: how far the mouth stays open where the
+        true one closes, which is brief and which the others therefore miss.
         """
         t = self.training
         weight = self.weight.to(made.device)
         error = (made - true).abs().mean(-1) * weight
         velocity = (made.diff(dim=1) - true.diff(dim=1)).abs().mean(-1) * weight
+        opening, wanted = self.opening(made), self.opening(true)
         return {
             "vertex": error.mean(),
             "velocity": t.velocity * velocity.mean(),
-            "agreement": t.agreement
-            * (1 - concordance(self.opening(made), self.opening(true))).mean(),
+            "agreement": t.agreement * (1 - concordance(opening, wanted)).mean(),
+            "closure": t.closure * unclosed(opening, wanted),
         }
 
     def batch(
@@ -192,6 +197,25 @@ def concordance(made: Tensor, true: Tensor) -> Tensor:
     return 2 * covariance / (spread + shift + 1e-4)
 
 
+def unclosed(made: Tensor, true: Tensor) -> Tensor:
+    """Return how much wider than the true mouth the made one is where the true one closes, cm.
+
+    Closed means within about ``CLOSED_CM`` of a window's lowest opening; windows in which the mouth
+    hardly moves have no closures.
+
+    Args:
+        made: Openings, [B, T] cm.
+        true: Openings, [B, T] cm.
+
+    Returns:
+        The mean over closed frames, a scalar.
+    """
+    lowest = true.amin(-1, keepdim=True)
+    moves = true.amax(-1, keepdim=True) - lowest > MOVES_CM
+    closed = torch.sigmoid((lowest + CLOSED_CM - true) / CLOSED_EDGE_CM) * moves
+    return ((made - true).clamp_min(0) * closed).sum() / closed.sum().clamp_min(1)
+
+
 def styles_of(network: LipSyncNet, motions: Sequence[Tensor]) -> Tensor:
     """Return the style of motions of different lengths, [B, D]."""
     return torch.cat([network.style(motion[None]) for motion in motions])
@@ -245,9 +269,10 @@ def judge(
                 correlation(opening, true_opening),
                 deviation_ratio(opening, true_opening),
                 closure_recall(opening, true_opening),
+                closure_recall(true_opening, opening),
                 correlation(problem.opening(swapped[:length]).numpy(), true_opening[:length]),
                 float(((made - true).abs().mean(-1) * problem.weight).mean()),
             )
         )
-    names = ("correlation", "deviation", "closure", "swapped", "error_cm")
+    names = ("correlation", "deviation", "closure", "precision", "swapped", "error_cm")
     return dict(zip(names, np.nanmedian(np.array(rows), axis=0).tolist(), strict=True))

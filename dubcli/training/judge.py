@@ -45,6 +45,7 @@ class GeometryRow:
     correlation: float
     deviation_ratio: float
     closure_recall: float
+    closure_precision: float
     correlation_with_other_sound: float
     vertex_error_cm: float
 
@@ -151,6 +152,7 @@ def _geometry_row(
         f["correlation"],
         f["deviation"],
         f["closure"],
+        f["precision"],
         f["swapped"],
         f["error_cm"],
     )

@@ -57,7 +57,7 @@ def settle(
         name: The training command.
         defaults: Its recipe.
         file: What to read instead of the shipped file; it changes what it names.
-        minutes: Replaces the recipe's.
+        minutes: Replaces the recipe's budget, in minutes or in steps.
         seed: Replaces the recipe's.
 
     Raises:
@@ -66,6 +66,8 @@ def settle(
     recipe = read_recipe(shipped_recipe(name) if file is None else file, defaults)
     given = {"minutes": minutes, "seed": seed}
     loop = replace(recipe.loop, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    if minutes is not None:
+        loop = replace(loop, steps=None)
     return replace(recipe, loop=loop)  # type: ignore[type-var]
 
 

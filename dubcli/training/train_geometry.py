@@ -48,7 +48,12 @@ class GeometryRecipe:
     network: LipSyncHyper = field(default_factory=LipSyncHyper)
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            minutes=30.0, weight_decay=0.05, mean_decay=0.995, judge_minutes=1.0
+            minutes=30.0,
+            steps=450,  # more overfits
+            weight_decay=0.05,
+            mean_decay=0.99,
+            judge_minutes=1.0,
+            judge_steps=50,
         )
     )
 

@@ -471,6 +471,7 @@ def test_judging_prints_a_row_for_each_network_and_set(
         correlation: float = 0.75
         deviation_ratio: float = 1.0
         closure_recall: float = 0.69
+        closure_precision: float = 0.74
         correlation_with_other_sound: float = -0.07
         vertex_error_cm: float = 0.0723
 
@@ -490,6 +491,7 @@ def test_judging_prints_a_row_for_each_network_and_set(
         "0.750",
         "1.00",
         "0.69",
+        "0.74",
         "-0.070",
         "0.0723",
     ]

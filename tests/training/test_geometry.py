@@ -12,6 +12,7 @@ from dubcli.training.geometry import (
     concordance,
     judge,
     styles_of,
+    unclosed,
 )
 from dubcli.training.speech import SpokenClip
 
@@ -80,12 +81,29 @@ def test_losses_are_those_written_out_in_numpy(problem: GeometryProblem) -> None
     velocity = (np.abs((m[:, 1:] - m[:, :-1]) - (t[:, 1:] - t[:, :-1])).mean(-1) * weight).mean()
     openings = [problem.opening(x) for x in (made, true)]
     agreement = float((1 - concordance(*openings)).mean())
-    assert got.keys() == {"vertex", "velocity", "agreement"}
+    assert got.keys() == {"vertex", "velocity", "agreement", "closure"}
+    expected = TRAINING.closure * float(unclosed(*openings))
+    assert float(got["closure"]) == pytest.approx(expected, rel=LOSS_TOLERANCE)
     assert float(got["vertex"]) == pytest.approx(vertex, rel=LOSS_TOLERANCE)
     assert float(got["velocity"]) == pytest.approx(TRAINING.velocity * velocity, rel=LOSS_TOLERANCE)
     assert float(got["agreement"]) == pytest.approx(
         TRAINING.agreement * agreement, rel=LOSS_TOLERANCE
     )
+
+
+def test_open_where_the_true_mouth_closes_costs_what_it_is_open_by() -> None:
+    true = torch.full((1, 40), 1.0)
+    true[0, 10:20] = 0.0  # closed for ten frames
+    for change, expected in ((0.3, 0.3), (-0.3, 0.0)):  # closing more costs nothing
+        assert float(unclosed(true + change, true)) == pytest.approx(expected, abs=1e-4)
+    elsewhere = true.clone()
+    elsewhere[0, 20:] += 0.5  # open frames may be wider
+    assert float(unclosed(elsewhere, true)) == pytest.approx(0, abs=1e-4)
+
+
+def test_mouth_that_hardly_moves_has_no_closures() -> None:
+    still = 0.4 + 0.05 * torch.sin(torch.arange(40) / 3)[None]
+    assert float(unclosed(still + 0.3, still)) == 0
 
 
 def test_losses_of_the_truth_are_nothing(problem: GeometryProblem) -> None:
@@ -186,7 +204,14 @@ def test_judge_gives_a_perfect_score_to_the_truth(
     network = LipSyncNet(hyper).eval()
     clips = [stored(40, 1), stored(44, 2), stored(50, 3)]
     figures = judge(network, problem, clips)
-    assert set(figures) == {"correlation", "deviation", "closure", "swapped", "error_cm"}
+    assert set(figures) == {
+        "correlation",
+        "deviation",
+        "closure",
+        "precision",
+        "swapped",
+        "error_cm",
+    }
     assert all(np.isfinite(value) for value in figures.values())
 
     class Told(LipSyncNet):
