@@ -126,7 +126,7 @@ class GeometryProblem:
             "vertex": error.mean(),
             "velocity": t.velocity * velocity.mean(),
             "agreement": t.agreement * (1 - concordance(opening, wanted)).mean(),
-            "closure": t.closure * unclosed(opening, wanted),
+            "unclosed": t.closure * unclosed(opening, wanted),
         }
 
     def batch(

@@ -81,9 +81,9 @@ def test_losses_are_those_written_out_in_numpy(problem: GeometryProblem) -> None
     velocity = (np.abs((m[:, 1:] - m[:, :-1]) - (t[:, 1:] - t[:, :-1])).mean(-1) * weight).mean()
     openings = [problem.opening(x) for x in (made, true)]
     agreement = float((1 - concordance(*openings)).mean())
-    assert got.keys() == {"vertex", "velocity", "agreement", "closure"}
+    assert got.keys() == {"vertex", "velocity", "agreement", "unclosed"}
     expected = TRAINING.closure * float(unclosed(*openings))
-    assert float(got["closure"]) == pytest.approx(expected, rel=LOSS_TOLERANCE)
+    assert float(got["unclosed"]) == pytest.approx(expected, rel=LOSS_TOLERANCE)
     assert float(got["vertex"]) == pytest.approx(vertex, rel=LOSS_TOLERANCE)
     assert float(got["velocity"]) == pytest.approx(TRAINING.velocity * velocity, rel=LOSS_TOLERANCE)
     assert float(got["agreement"]) == pytest.approx(
