@@ -215,8 +215,8 @@ class SyncProblem:
         Frame: each sound's own mouth against the other mouths of its window and against mouths of
         other clips, and the same with sound and mouth exchanged. Stretch: the true offset against
         the others, by mean cosine over the window, which is what the expert is used for.
-        Expression: the mouth encoder tells the fitted expression; without it the few speakers'
-        faces are learned by heart.
+        Expression: the mouth encoder tells the fitted expression, meant to keep it from learning
+        the few speakers' faces by heart.
         """
         t = self.training
         sound = network.embed_sound(batch.features)

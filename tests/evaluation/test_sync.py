@@ -34,7 +34,8 @@ ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 SPEECH = ROOT / "examples/media/speech.wav"
 DUBBED = ROOT / "tests/media_files/dubbed_mouth.mp4"
-LATE = 5
+RATE_HZ = 24  # of the dub
+LATE = 5  # frames at 25 Hz
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def test_each_instant_shows_the_nearest_frame(rate_hz: float) -> None:
     instants = np.arange(len(shown)) / 25
     off = np.abs(times[shown] - instants)
     np.testing.assert_allclose(off, np.abs(times[None] - instants[:, None]).min(1), atol=1e-9)
-    assert abs(len(shown) / 25 - times[-1]) <= 0.04 + 1e-9
+    assert instants[-1] < times[-1] + 0.02 <= instants[-1] + 0.04 + 1e-9
     if rate_hz == 25:
         assert shown == list(range(count))
 
@@ -98,7 +99,7 @@ def test_sound_in_blocks_is_embedded_as_in_one_pass() -> None:
     made = embed_sound_of(SPEECH, expert, encoder)
     features = _speech_features(encoder)
     frames = len(features) // 2
-    assert frames > 2 * BLOCK_FRAMES
+    assert frames > BLOCK_FRAMES + expert.reach()
     whole = expert.embed_sound(torch.from_numpy(features[: 2 * frames])[None])[0].numpy()
     np.testing.assert_allclose(made, whole, atol=1e-4)
 
@@ -142,15 +143,14 @@ def tracked() -> list[tuple[np.ndarray, np.ndarray | None]]:
 
 
 def test_meter_finds_a_dub_in_sync_and_by_how_much_it_is_delayed(tracked) -> None:
-    def measure(start: int) -> sync.SyncScores:
-        """Measure the dub as if its picture came ``start`` frames late."""
+    def measure(delay_s: float) -> sync.SyncScores:
+        """Measure the dub with its picture so much late."""
         meter = SyncMeter(MODELS)
-        for k in range(len(tracked)):
-            rgb, landmarks = tracked[max(0, k - start)]
-            meter.update(rgb, landmarks, k / 25)
+        for k, (rgb, landmarks) in enumerate(tracked):
+            meter.update(rgb, landmarks, k / RATE_HZ + delay_s)
         return meter.compute(DUBBED)
 
-    together, delayed = measure(0), measure(LATE)
+    together, delayed = measure(0.0), measure(LATE / 25)
     assert abs(together.offset_frames) <= 1
     assert delayed.offset_frames == together.offset_frames + LATE
     assert together.confidence > 0.1
@@ -159,7 +159,7 @@ def test_meter_finds_a_dub_in_sync_and_by_how_much_it_is_delayed(tracked) -> Non
 def test_too_little_to_judge_is_said_in_a_sentence(tracked) -> None:
     meter = SyncMeter(MODELS)
     for k, (rgb, landmarks) in enumerate(tracked[:30]):
-        meter.update(rgb, landmarks if k < 10 else None, k / 25)
+        meter.update(rgb, landmarks if k < 9 else None, k / RATE_HZ)
     with pytest.raises(
         InputError, match=r"only 0\.4 s show a face and have sound; sync needs 0\.8"
     ):
