@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dubcli.errors import InputError
 from dubcli.evaluation.style import StyleMatrix
@@ -56,7 +57,8 @@ def plot_styles(matrix: StyleMatrix, path: Path) -> None:
     """
     count = len(matrix.videos)
     side = float(np.clip(CELL_INCH * count + 3, MAP_INCH, LARGEST_INCH))
-    figure = Figure(figsize=(side + 1 + MAP_INCH, side), layout="constrained")
+    layout = ConstrainedLayoutEngine(wspace=0.06)  # room between the bar's label and the map's
+    figure = Figure(figsize=(side + 1 + MAP_INCH, side), layout=layout)
     FigureCanvasAgg(figure)
     heat, points = figure.subplots(1, 2, width_ratios=(side + 1, MAP_INCH))
     names = [shortened(video.stem) for video in matrix.videos]

@@ -39,7 +39,7 @@ class StyleSimHyper:
     heads: int = 4
     layers: int = 1
     embedding: int = 64  # S
-    dropout: float = 0.4  # high: 300 speakers teach it
+    dropout: float = 0.2
 
 
 class StyleSimEncoder(nn.Module):

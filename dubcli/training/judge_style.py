@@ -19,6 +19,7 @@ from dubcli.training.prepare import track_clips
 from dubcli.training.style_data import StyleClip, by_person, fit_styles, held_out
 
 SHORT_S = (1.0, 2.0)  # halves are also compared cut to so many seconds
+LESS = 0.5  # of its motion: what a half is compared at beside the other half as it is
 TOGETHER = 10  # short clips that are compared together
 MOST_STYLES = 10  # of one person, so that nobody with many clips owns the table
 PERCENTILES = (5, 50, 95)
@@ -109,6 +110,8 @@ def _validation_rows(
             if min(map(len, of)) >= count
         }
         rows.append(compare(name, f"halves, {seconds:g} s each", _styles(cut, encoder)))
+    timid = {who: [of[0], _less(of[1])] for who, of in halves.items()}
+    rows.append(compare(name, f"halves, one x {LESS:g}", _styles(timid, encoder)))
     several = [c for of in by_person(clips).values() if len(of) > 1 for c in of]
     rows.append(compare(name, "different clips", _clip_styles(several, encoder)))
     groups = {
@@ -136,6 +139,13 @@ def _styles(betas: Mapping[str, Sequence[Float]], encoder: StyleEncoder) -> dict
         who: [encode_style(encoder.network, encoder.morphable, [beta]) for beta in of]
         for who, of in betas.items()
     }
+
+
+def _less(beta: Float) -> Float:
+    """Return the same motion about the same mean, smaller."""
+    mean = beta.mean(axis=0)
+    less: Float = (mean + LESS * (beta - mean)).astype(np.float32)
+    return less
 
 
 def _spread(values: Sequence[float]) -> Spread:

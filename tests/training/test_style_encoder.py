@@ -120,13 +120,13 @@ def test_batch_pairs_different_parts_of_one_person(model: MorphableModel) -> Non
     clips = {
         str(person): [
             StyleClip(
-                f"{person}{k}", str(person), "wild", (np.full((60, 32), 2 * person + k, "f4"),)
+                f"{person}{k}", str(person), "wild", (np.full((40, 32), 2 * person + k, "f4"),)
             )
             for k in range(2)
         ]
         for person in range(1, 9)
     }
-    plain = StyleTraining(speakers=5, frames=(25, 30), gain=0, noise=0)
+    plain = StyleTraining(speakers=5, frames=(25, 30), gain=0, noise=0, amounts=0, mixing=0)
     directions = torch.zeros(lower_basis(model).shape[1], 1)
     directions[0] = 1
     problem = StyleProblem(model, directions, plain)
@@ -180,6 +180,7 @@ def test_training_records_a_checkpoint_that_judging_takes(data: Path, models: Pa
         ("val wild", "halves of a clip"),
         ("val wild", "halves, 1 s each"),
         ("val wild", "halves, 2 s each"),
+        ("val wild", "halves, one x 0.5"),
     ]
     assert (rows[0].people, rows[0].same_pairs, rows[0].other_pairs) == (3, 3, 12)
 
