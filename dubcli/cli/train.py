@@ -181,30 +181,34 @@ def pack_clips(
 def train_sync_expert(
     data: DataOption,
     cache: CacheOption,
-    minutes: MinutesOption,
     kind: KindOption,
     name: NameOption,
     half: HalfOption = "losses",
+    recipe: RecipeOption = None,
+    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     resume: ResumeOption = False,
     device: DeviceOption = DEFAULTS.device,
 ) -> None:
     """Train a network that tells whether mouth and sound belong together."""
     from dubcli.training.train_sync_expert import train_sync_expert as run
 
-    run(
-        data,
-        cache,
-        models_root(models),
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-        kind=kind,
-        name=name,
-        half=half,
-    )
+    with training_display() as observer:
+        run(
+            data,
+            cache,
+            models_root(models),
+            recipe=recipe,
+            minutes=minutes,
+            seed=seed,
+            resume=resume,
+            device=device,
+            kind=kind,
+            name=name,
+            half=half,
+            observer=observer,
+        )
 
 
 @train_app.command("judge")

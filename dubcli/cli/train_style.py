@@ -14,9 +14,11 @@ from dubcli.cli.options import (
     JsonOption,
     MinutesOption,
     ModelsOption,
+    RecipeOption,
     ResumeOption,
     SeedOption,
 )
+from dubcli.cli.training_display import training_display
 from dubcli.config import DEFAULTS
 
 if TYPE_CHECKING:
@@ -26,24 +28,28 @@ if TYPE_CHECKING:
 def train_style_encoder(
     data: DataOption,
     cache: CacheOption,
-    minutes: MinutesOption,
+    recipe: RecipeOption = None,
+    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     resume: ResumeOption = False,
     device: DeviceOption = DEFAULTS.device,
 ) -> None:
     """Train the encoder that StyleSim compares people by."""
-    from dubcli.training.style_encoder import train_style_encoder as run
+    from dubcli.training.train_style_encoder import train_style_encoder as run
 
-    run(
-        data,
-        cache,
-        models_root(models),
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-    )
+    with training_display() as observer:
+        run(
+            data,
+            cache,
+            models_root(models),
+            recipe=recipe,
+            minutes=minutes,
+            seed=seed,
+            resume=resume,
+            device=device,
+            observer=observer,
+        )
 
 
 def judge_style(

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -34,13 +34,6 @@ class HasLoop(Protocol):
 
 
 LoopedRecipe = TypeVar("LoopedRecipe", bound=HasLoop)
-
-
-@dataclass(frozen=True, slots=True)
-class LoopRecipe:
-    """A recipe that decides the loop alone."""
-
-    loop: LoopOptions
 
 
 def settle(

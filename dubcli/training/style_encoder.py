@@ -14,34 +14,22 @@ somebody who moves differently. On held-out speakers this is the difference betw
 and one of 0.85.
 """
 
-import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel, lower_face_indices
-from dubcli.loading import STYLE_ENCODER, device_for, load_basis
 from dubcli.metrics.style import roc_auc, style_similarity
 from dubcli.networks.style_encoder import StyleSimEncoder
 from dubcli.records import Float
 from dubcli.stages.style import WINDOW, encode_style
-from dubcli.training.data import read_clips
-from dubcli.training.loop import Loop, LoopOptions
-from dubcli.training.prepare import track_clips
-from dubcli.training.run import export
 from dubcli.training.speech import mirror_permutation
-from dubcli.training.style_data import MIN_FRAMES, StyleClip, by_person, fit_styles, held_out
-
-log = logging.getLogger(__name__)
+from dubcli.training.style_data import MIN_FRAMES, StyleClip
 
 Clips = Mapping[str, Sequence[StyleClip]]
 
@@ -216,71 +204,3 @@ def judge(
         ]
     )
     return {"auc": roc_auc(same, other), "same": float(same.mean()), "other": float(other.mean())}
-
-
-def train_style_encoder(
-    data: Path,
-    cache: Path,
-    models: Path,
-    *,
-    minutes: float,
-    seed: int = 0,
-    resume: bool = False,
-    device: str = "auto",
-) -> Path:
-    """Train StyleSim's encoder; the best on held-out speakers of the split train is kept.
-
-    Args:
-        data: Folder with ``clips.csv``; clips without speech serve too.
-        cache: Folder for landmarks and expression.
-        models: Folder of checkpoints: the basis is read, the result recorded.
-        minutes: Budget of the training itself.
-        seed: Of every random choice.
-        resume: Go on from the last saved state of this cache folder.
-        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
-
-    Returns:
-        The checkpoint.
-
-    Raises:
-        InputError: If too few people can be told apart.
-    """
-    model, place = load_basis(models), device_for(device)
-    clips = [c for c in read_clips(data) if c.split == "train"]
-    track_clips(clips, cache, models)
-    styles = fit_styles(clips, cache, model)
-    judged = [s for s in styles if s.set == "wild" and held_out(s.speaker)]
-    kept_back = {s.speaker for s in judged}
-    training = by_person([s for s in styles if s.speaker not in kept_back])
-    if len(training) < 2 or sum(len(s.halves) > 1 for s in judged) < 2:
-        raise InputError(
-            f"{data}: {len(training)} speakers to train on and {len(kept_back)} to choose the "
-            "weights by; give more speakers with clips of 2 seconds and more"
-        )
-    torch.manual_seed(seed)
-    network = StyleSimEncoder()
-    wild = [s for of in training.values() for s in of if s.set == "wild"]
-    directions = principal_directions(model, wild, network.hyper.components)
-    network.start_from_components(directions)
-    network.to(place)
-    problem = StyleProblem(model, directions, StyleTraining())
-    folder = cache / "runs" / STYLE_ENCODER
-    if folder.exists() and not resume:
-        shutil.rmtree(folder)
-
-    def loss(generator: np.random.Generator) -> dict[str, Tensor]:
-        """Return the loss of a random batch."""
-        return problem.loss(network.embed(problem.batch(training, generator).to(place)))
-
-    def score(_: nn.Module) -> tuple[float, dict[str, float]]:
-        """Score ``network``, which holds the mean weights."""
-        figures = judge(network, model, judged)
-        return figures["auc"], figures
-
-    options = LoopOptions(
-        minutes=minutes, seed=seed, weight_decay=0.05, mean_decay=0.99, judge_minutes=2.0
-    )
-    log.info("%d speakers to train on, %d held out", len(training), len(kept_back))
-    Loop(network, folder, options, loss=loss, judge=score).run()
-    network.load_state_dict(load_file(folder / "best.safetensors"))
-    return export(network, STYLE_ENCODER, models, {"seed": str(seed)})

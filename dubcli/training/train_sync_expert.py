@@ -1,6 +1,8 @@
 """``dubcli train sync-expert``: from speech features and mouths to a checkpoint."""
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,10 +14,10 @@ from dubcli.loading import SYNC_PIXELS, WHISPER, device_for, load_audio_encoder,
 from dubcli.networks.sync_expert import KINDS, SyncExpert, SyncHyper
 from dubcli.training.data import Clip, read_clips
 from dubcli.training.geometry import GeometryProblem, GeometryTraining
-from dubcli.training.loop import LoopOptions
+from dubcli.training.loop import LoopOptions, Observer
 from dubcli.training.mouths import cut_mouths
 from dubcli.training.prepare import encode_clips, speech_folder, track_clips
-from dubcli.training.run import refuse_empty, train
+from dubcli.training.run import refuse_empty, settle, train
 from dubcli.training.sync_expert import (
     HALVES,
     TRUSTED,
@@ -28,6 +30,33 @@ from dubcli.training.sync_expert import (
 )
 
 JUDGED_SET = "wild"
+SYNC_EXPERT = "sync-expert"  # the recipe of every expert
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRecipe:
+    """What decides a training of an expert."""
+
+    # Given by --kind, by the speech encoder, by the basis and by geometry/mouth.py.
+    derived: ClassVar[frozenset[str]] = frozenset(
+        f"network.{name}"
+        for name in (
+            "kind",
+            "audio_width",
+            "audio_encoder",
+            "lower_vertices",
+            "expression",
+            "picture",
+        )
+    )
+
+    training: SyncTraining = field(default_factory=SyncTraining)
+    network: SyncHyper = field(default_factory=SyncHyper)
+    loop: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            minutes=35.0, weight_decay=0.05, mean_decay=0.995, judge_minutes=4.0
+        )
+    )
 
 
 def train_sync_expert(
@@ -35,13 +64,15 @@ def train_sync_expert(
     cache: Path,
     models: Path,
     *,
-    minutes: float,
-    seed: int = 0,
+    recipe: Path | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
     resume: bool = False,
     device: str = "auto",
     kind: str = "pixels",
     name: str = SYNC_PIXELS,
     half: str = "losses",
+    observer: Observer | None = None,
 ) -> Path:
     """Train a sync expert on one half of the speakers; the best by validation is kept.
 
@@ -49,23 +80,26 @@ def train_sync_expert(
         data: Folder with ``clips.csv``.
         cache: Folder for landmarks, features and mouth pictures.
         models: Folder of checkpoints: basis and speech encoder are read, the result recorded.
-        minutes: Budget of the training itself.
-        seed: Of every random choice.
+        recipe: TOML file; None: the shipped one.
+        minutes: Budget of the training itself; None: the recipe's.
+        seed: Of every random choice; None: the recipe's.
         resume: Go on from the last saved state of this cache folder.
         device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
         kind: What it sees of the mouth: "vertices" or "pixels".
         name: Of the checkpoint.
         half: Whose speakers teach it: "losses" or "measuring" (``training.sync_expert.half_of``).
+        observer: Told where the run is.
 
     Returns:
         The checkpoint.
 
     Raises:
-        InputError: If there is no such kind or half, or no usable clip.
+        InputError: If there is no such kind or half, the recipe cannot be used, or no clip.
     """
     for option, value, known in (("kind", kind, KINDS), ("half", half, HALVES)):
         if value not in known:
             raise InputError(f"--{option} {value}: give one of: {', '.join(known)}")
+    settings = settle(SYNC_EXPERT, SyncRecipe(), recipe, minutes=minutes, seed=seed)
     model, place = load_basis(models), device_for(device)
     encoder = load_audio_encoder(WHISPER, models)
     wanted = [c for c in read_clips(data) if _wanted(c, half)]
@@ -76,9 +110,10 @@ def train_sync_expert(
     training, judged = _load(wanted, cache, kind)
     refuse_empty(training, judged, data)
     faces = GeometryProblem(model, GeometryTraining())
-    problem = SyncProblem(faces, kind, SyncTraining())
-    torch.manual_seed(seed)
-    hyper = SyncHyper(
+    problem = SyncProblem(faces, kind, settings.training)
+    torch.manual_seed(settings.loop.seed)
+    hyper = replace(
+        settings.network,
         kind=kind,
         audio_width=encoder.width,
         lower_vertices=len(faces.lower),
@@ -101,10 +136,18 @@ def train_sync_expert(
         right = float(np.nanmean([figures[n] for n in ("clip", "two_s", "one_s")]))
         return right + figures["confidence"] - figures["confidence_other"], figures
 
-    options = LoopOptions(
-        minutes=minutes, seed=seed, weight_decay=0.05, mean_decay=0.995, judge_minutes=4.0
+    return train(
+        network,
+        name,
+        cache,
+        models,
+        settings.loop,
+        loss,
+        score,
+        resume=resume,
+        recipe=settings,
+        observer=observer,
     )
-    return train(network, name, cache, models, options, loss, score, resume=resume)
 
 
 def _wanted(clip: Clip, half: str) -> bool:

@@ -20,7 +20,9 @@ def test_options_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     assert leaving.value.code == 0
     (paths, options) = given[0]
     assert paths == (Path("d"), Path("c"), models_root())
+    assert callable(options.pop("observer"))
     assert options == {
+        "recipe": None,
         "minutes": 1.5,
         "kind": "pixels",
         "name": "mine",

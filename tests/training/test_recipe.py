@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar
 import pytest
 
 from dubcli.errors import InputError
-from dubcli.training.loop import LoopOptions
 from dubcli.training.recipe import (
     Between,
     read_recipe,
@@ -14,19 +13,22 @@ from dubcli.training.recipe import (
     recipe_text,
     shipped_recipe,
 )
-from dubcli.training.run import LoopRecipe, settle
+from dubcli.training.run import settle
 from dubcli.training.train_basis import BasisRecipe
 from dubcli.training.train_geometry import GeometryRecipe
 from dubcli.training.train_mouth import MouthRecipe
 from dubcli.training.train_renderer import RendererRecipe
+from dubcli.training.train_style_encoder import StyleRecipe
+from dubcli.training.train_sync_expert import SyncRecipe
 
 OWN: dict[str, Any] = {
     "basis": BasisRecipe(),
     "geometry": GeometryRecipe(),
     "renderer": RendererRecipe(),
     "mouth": MouthRecipe(),
+    "sync-expert": SyncRecipe(),
+    "style-encoder": StyleRecipe(),
 }
-LOOP_ONLY = ("sync-expert", "style-encoder")
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,8 @@ def test_shipped_recipe_lists_every_key_at_its_default(name: str) -> None:
     assert tomllib.loads(path.read_text()) == tomllib.loads(recipe_text(OWN[name]))
 
 
-@pytest.mark.parametrize("name", LOOP_ONLY)
-def test_shipped_loop_is_whole(name: str) -> None:
-    text = shipped_recipe(name).read_text()
-    loop = read_recipe(shipped_recipe(name), LoopRecipe(LoopOptions(minutes=1))).loop
-    assert tomllib.loads(recipe_text(LoopRecipe(loop))) == tomllib.loads(text)
-
-
 def test_every_shipped_file_is_tested_here() -> None:
-    assert {p.stem for p in shipped_recipe("basis").parent.glob("*.toml")} == {*OWN, *LOOP_ONLY}
+    assert {p.stem for p in shipped_recipe("basis").parent.glob("*.toml")} == {*OWN}
 
 
 def test_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:

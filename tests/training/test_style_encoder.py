@@ -25,8 +25,8 @@ from dubcli.training.style_encoder import (
     lower_basis,
     mirrored_basis,
     principal_directions,
-    train_style_encoder,
 )
+from dubcli.training.train_style_encoder import train_style_encoder
 
 ROOT = Path(__file__).parents[2]
 A_MOMENT = 0.05  # minutes
