@@ -58,6 +58,7 @@ from dubcli.stages.sync import (
     encode_speech,
     generate,
     speaking_style,
+    style_sample,
 )
 from dubcli.stages.track import Tracker, track
 
@@ -404,7 +405,7 @@ def _speak(speech: AudioInfo, models: Models, analysis: Analysis, draw: WindowDr
     levels = SpeechLevels()
     with AudioReader(speech) as reader:
         levels.listen(reader)
-    own = draw.own_displacement(analysis.beta[analysis.valid])
+    own = draw.own_displacement(style_sample(analysis.beta[analysis.valid]))
     style = speaking_style(models.lip_sync, own)
     with AudioReader(speech) as reader:
         features = encode_speech(models.audio_encoder, reader, levels.gain)
@@ -424,7 +425,11 @@ def _in_style(
         with torch.no_grad():
             shapes = models.lip_sync.decode(block.to(models.device))
         gaps.append(draw.gap(shapes.cpu().numpy()))
-    own = draw.gap(draw.own_displacement(analysis.beta[usable]))
+    beta = analysis.beta[usable]
+    blocks = range(0, len(beta), BLOCK_FRAMES)
+    own = np.concatenate(
+        [draw.gap(draw.own_displacement(beta[k : k + BLOCK_FRAMES])) for k in blocks]
+    )
     speaking = motion.closed < HALF_CLOSED
     factors = amplify(np.concatenate(gaps), speaking, own, float(own.min()))
     mean = motion.coefficients[speaking].mean(axis=0) if speaking.any() else 0.0

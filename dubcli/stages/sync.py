@@ -100,12 +100,16 @@ def encode_speech(
     yield from encode_stream(encoder, (window.samples * np.float32(gain) for window in windows))
 
 
+def style_sample(rows: Float) -> Float:
+    """Return every n-th row so that about ``STYLE_FRAMES`` are left: they tell a style as well."""
+    return rows[:: max(1, len(rows) // STYLE_FRAMES)]
+
+
 @torch.no_grad()
 def speaking_style(network: LipSyncNet, motion: Float) -> Tensor:
     """Return the style embedding of a person's own motion, [T, L, 3] cm -> [1, D]."""
-    step = max(1, len(motion) // STYLE_FRAMES)
     device = next(network.parameters()).device
-    return network.style(torch.from_numpy(motion[::step]).to(device)[None])
+    return network.style(torch.from_numpy(motion).to(device)[None])
 
 
 @torch.no_grad()
