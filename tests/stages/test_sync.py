@@ -20,6 +20,7 @@ from dubcli.stages.sync import (
     encode_speech,
     generate,
     speaking_style,
+    style_sample,
 )
 
 SMALL = LipSyncHyper(
