@@ -1,7 +1,6 @@
 """Batches: with stand-ins for the work where only the order matters, and for real."""
 
 import hashlib
-import json
 import os
 import random
 import signal
@@ -11,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fractions import Fraction
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -234,12 +232,12 @@ def test_weights_cut_short_stop_the_batch_before_it_starts(plan: Plan, tmp_path:
 # For real: small clips, real networks, real processes.
 
 
-def clip(folder: Path, name: str, frames: int, start: Fraction) -> None:
+def clip(folder: Path, name: str, frames: int) -> None:
     for kind in ("videos", "speech"):
         (folder / kind).mkdir(exist_ok=True)
     info = probe_video(ROOT / "tests/media_files/carphone.mp4")
     speech = probe_audio(ROOT / "examples/media/speech.wav")
-    cut = cut_speech(speech, start + frames / info.frame_rate, folder / "speech" / f"{name}.wav")
+    cut = cut_speech(speech, frames / info.frame_rate, folder / "speech" / f"{name}.wav")
     scale_clip(info, 144, frames, speech=cut, target=folder / "videos" / f"{name}.mp4")
 
 
@@ -255,8 +253,8 @@ def command(folder: Path, out: str) -> list[str]:
 
 
 def test_broken_file_in_the_middle_does_not_stop_real_dubs(tmp_path: Path) -> None:
-    clip(tmp_path, "a", 6, Fraction(0))
-    clip(tmp_path, "c", 6, Fraction(0))
+    clip(tmp_path, "a", 6)
+    clip(tmp_path, "c", 6)
     (tmp_path / "videos/b.mp4").write_bytes(b"no video")
     (tmp_path / "speech/b.wav").write_bytes(b"no sound")
     done = subprocess.run(command(tmp_path, "out"), capture_output=True, text=True, cwd=ROOT)
@@ -274,8 +272,8 @@ def started(folder: Path) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
 def test_batch_killed_at_a_random_moment_goes_on_to_the_same_outputs(tmp_path: Path) -> None:
-    for name in "ab":
-        clip(tmp_path, name, 8, Fraction(0))
+    clip(tmp_path, "a", 8)
+    clip(tmp_path, "b", 6)
     begin = time.monotonic()
     subprocess.run(command(tmp_path, "whole"), check=True, capture_output=True, cwd=ROOT)
     whole_s = time.monotonic() - begin
@@ -297,5 +295,3 @@ def test_batch_killed_at_a_random_moment_goes_on_to_the_same_outputs(tmp_path: P
     for name, hashes in expected.items():
         assert frame_hashes(out / f"{name}.mp4") == hashes, f"killed after {moment:.2f} s"
     assert {path.name for path in out.iterdir()} == {"a.mp4", "b.mp4", STATUS_FILE}
-    lines = [json.loads(line) for line in (out / STATUS_FILE).read_text().splitlines()]
-    assert {line["event"] for line in lines if line["time"] >= lines[-1]["time"]} & {DONE, SKIPPED}

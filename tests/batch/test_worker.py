@@ -49,8 +49,16 @@ def test_fingerprint_is_of_contents_and_not_of_names(job: Job, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DubOptions)])
 def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, name: str) -> None:
-    other = {"device": "cpu", "models": Path("m"), "audio_encoder": "x", "preset": "fast",
-             "close_in_silence": False, "overwrite": True, "mouth_scale": 1.5}.get(name, 7)  # fmt: skip
+    others = {
+        "device": "cpu",
+        "models": Path("m"),
+        "audio_encoder": "x",
+        "preset": "fast",
+        "close_in_silence": False,
+        "overwrite": True,
+        "mouth_scale": 1.5,
+    }
+    other = others.get(name, 7)
     changed = replace(job, options=replace(job.options, **{name: other}))
     same = fingerprint(changed, WEIGHTS) == fingerprint(job, WEIGHTS)
     assert same == (name in PLACES)
