@@ -12,32 +12,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dubcli.config import DubOptions, EvaluationOptions
+    from dubcli.batch.plan import plan_batch
+    from dubcli.batch.run import run_batch
+    from dubcli.batch.status import batch_status
+    from dubcli.config import BatchOptions, DubOptions, EvaluationOptions
     from dubcli.errors import DubError
     from dubcli.evaluation.evaluate import evaluate
     from dubcli.loading import load_models
     from dubcli.pipeline import analyze, dub
 
 __all__ = [
+    "BatchOptions",
     "DubError",
     "DubOptions",
     "EvaluationOptions",
     "__version__",
     "analyze",
+    "batch_status",
     "dub",
     "evaluate",
     "load_models",
+    "plan_batch",
+    "run_batch",
 ]
 __version__ = "0.1.0"
 
 _HOME = {
+    "BatchOptions": "dubcli.config",
     "DubError": "dubcli.errors",
     "DubOptions": "dubcli.config",
     "EvaluationOptions": "dubcli.config",
     "analyze": "dubcli.pipeline",
+    "batch_status": "dubcli.batch.status",
     "dub": "dubcli.pipeline",
     "evaluate": "dubcli.evaluation.evaluate",
     "load_models": "dubcli.loading",
+    "plan_batch": "dubcli.batch.plan",
+    "run_batch": "dubcli.batch.run",
 }
 
 

@@ -8,6 +8,10 @@ from dubcli.errors import InputError
 
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
 CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
+VIDEO_SUFFIXES = CONTAINERS | {".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv"}
+SOUND_SUFFIXES = frozenset(
+    {".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".wma"}
+)
 
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
@@ -81,3 +85,23 @@ class EvaluationOptions:
 
 
 EVALUATION_DEFAULTS = EvaluationOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What a user may choose about how a batch runs."""
+
+    workers: int = 1  # processes that dub at the same time
+    halt_on_error: bool = False  # start nothing more once a job has failed
+    resume: bool = True  # leave out what is done already
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            InputError: Naming the option, its value and its range.
+        """
+        _refuse_outside(self, ("workers", 1, 256))
+
+
+BATCH_DEFAULTS = BatchOptions()

@@ -105,7 +105,6 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
             f"--audio-encoder {options.audio_encoder}: the geometry network in {root} was trained "
             f"on {trained_on}; train one on the other features with: dubcli train geometry"
         )
-    used = (TRACKER, BASIS, options.audio_encoder, GEOMETRY, RENDERER)
     entries = read_manifest(root)
     return Models(
         verified_file(root, TRACKER),
@@ -114,8 +113,32 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
         lip_sync.to(device),
         renderer.to(device),
         device,
-        tuple(entries[name] for name in used if name in entries),
+        tuple(entries[name] for name in _used(options) if name in entries),
     )
+
+
+def _used(options: DubOptions) -> tuple[str, ...]:
+    """Return the names of the checkpoints that a dub needs."""
+    return (TRACKER, BASIS, options.audio_encoder, GEOMETRY, RENDERER)
+
+
+def verified_checkpoints(options: DubOptions = DEFAULTS) -> dict[str, str]:
+    """Return name and SHA-256 of what ``load_models`` will load, each file checked.
+
+    A speech encoder that is not in the manifest is left out.
+
+    Args:
+        options: ``models`` and ``audio_encoder`` are read.
+
+    Raises:
+        CheckpointError: If a file is missing or altered.
+    """
+    root = models_root(options.models)
+    entries = read_manifest(root)
+    names = [name for name in _used(options) if name in entries or name != options.audio_encoder]
+    for name in names:
+        verified_file(root, name)
+    return {name: entries[name].sha256 for name in names}
 
 
 def load_face_models(options: DubOptions = DEFAULTS) -> FaceModels:

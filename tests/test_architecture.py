@@ -31,8 +31,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
     "bench": FOUNDATION | {"media", "loading", "pipeline"},
     "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
+    "batch": FOUNDATION | {"media", "checkpoints", "loading", "pipeline"},
     "cli": FOUNDATION
-    | {"pipeline", "training", "evaluation", "checkpoints", "preview", "bench", "timecode"},
+    | {
+        "batch",
+        "pipeline",
+        "training",
+        "evaluation",
+        "checkpoints",
+        "preview",
+        "bench",
+        "timecode",
+    },
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

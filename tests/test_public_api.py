@@ -11,14 +11,18 @@ from dubcli.errors import CheckpointError, DubError, InputError, MediaError
 
 def test_public_names_are_these() -> None:
     assert set(dubcli.__all__) == {
+        "BatchOptions",
         "DubError",
         "DubOptions",
         "EvaluationOptions",
         "__version__",
         "analyze",
+        "batch_status",
         "dub",
         "evaluate",
         "load_models",
+        "plan_batch",
+        "run_batch",
     }
 
 

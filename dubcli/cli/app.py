@@ -3,7 +3,8 @@
 Commands only translate: options in, one call of the Python API, the result out. They hold no
 ``try``: ``typer.Exit`` is a ``RuntimeError``, and a broad ``except`` would swallow it. ``main`` is
 the one place where an exception becomes a line on stderr and an exit code:
-0 done, 1 unexpected, 2 bad input or option, 3 checkpoint, 4 media, 130 interrupted.
+0 done, 1 unexpected, 2 bad input or option, 3 checkpoint, 4 media, 130 interrupted; 11 to 109 from
+``batch``: so many minus 10 jobs failed.
 
 What loads torch is imported inside the commands, so that ``--help`` answers at once.
 """
@@ -19,6 +20,7 @@ import typer
 from dubcli import __version__
 from dubcli.checkpoints import models_root, read_manifest, verified_file
 from dubcli.cli import console
+from dubcli.cli.batch import batch
 from dubcli.cli.bench import bench
 from dubcli.cli.evaluate import evaluate
 from dubcli.cli.options import (
@@ -43,7 +45,7 @@ from dubcli.cli.preview import preview
 from dubcli.cli.style_sim import style_sim
 from dubcli.cli.train import train_app
 from dubcli.config import DEFAULTS, DubOptions
-from dubcli.errors import DubError
+from dubcli.errors import CollectedInputError, DubError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 UNEXPECTED = 1
@@ -61,6 +63,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.command("preview")(preview)
 app.command("bench")(bench)
+app.command("batch")(batch)
 app.command("style-sim")(style_sim)
 app.command("evaluate")(evaluate)
 
@@ -150,6 +153,10 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="dubcli")
+    except CollectedInputError as error:
+        for sentence in error.sentences:
+            console.print_error(sentence)
+        _fail(f"error: {error}", error.exit_code)
     except DubError as error:
         _fail(f"error: {error}", error.exit_code)
     except SystemExit as leaving:

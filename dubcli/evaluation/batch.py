@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dubcli.config import EVALUATION_DEFAULTS, EvaluationOptions
+from dubcli.config import EVALUATION_DEFAULTS, VIDEO_SUFFIXES, EvaluationOptions
 from dubcli.errors import DubError, InputError
 from dubcli.evaluation.evaluate import evaluate
 from dubcli.evaluation.records import Evaluation, Failure
-from dubcli.evaluation.style import VIDEO_SUFFIXES
 from dubcli.loading import Models
 from dubcli.pipeline import OnProgress
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dubcli.checkpoints import models_root
-from dubcli.config import DEFAULTS, DubOptions
+from dubcli.config import DEFAULTS, VIDEO_SUFFIXES, DubOptions
 from dubcli.errors import DubError, InputError
 from dubcli.loading import FaceModels, StyleEncoder, load_face_models, load_style_encoder
 from dubcli.media.probe import probe_video
@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 
 STILL_CM = 0.02  # a lower face that moves less stands still: speech moves it 0.05 to 0.2
 MIN_RATE_HZ = 12  # slower pictures miss whole syllables
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv")
-)
 OnProgress = Callable[[Progress], None]
 
 

@@ -25,7 +25,7 @@ def open_media(path: Path) -> InputContainer:
     Raises:
         InputError: If it is no regular file, empty, a playlist, or not media.
     """
-    _refuse_unreadable(path)
+    check_readable(path)
     _refuse_playlist(path)
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     try:
@@ -37,7 +37,15 @@ def open_media(path: Path) -> InputContainer:
         ) from error
 
 
-def _refuse_unreadable(path: Path) -> None:
+def check_readable(path: Path) -> None:
+    """Refuse what is no file that can be read; it is not opened.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If it is missing, empty, no regular file or may not be read.
+    """
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give a file")
     if not path.exists():

@@ -1,0 +1,228 @@
+"""``dubcli batch``: many dubs, and where they stand."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from dubcli.batch.records import DONE, FAILED, SKIPPED, STARTED, STATES, BatchReport, JobStatus
+from dubcli.cli import console
+from dubcli.cli.options import (
+    AudioEncoderOption,
+    CloseInSilenceOption,
+    CrfOption,
+    DeviceOption,
+    FaceReferencesOption,
+    LipReferencesOption,
+    ModelsOption,
+    MouthScaleOption,
+    PresetOption,
+)
+from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, DubOptions
+from dubcli.errors import InputError
+from dubcli.records import Progress
+
+if TYPE_CHECKING:
+    from dubcli.batch.run import OnJob
+
+SOME_FAILED = 10  # the exit code is this and how many failed: apart from all others
+MOST_COUNTED = 99
+
+SourceArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="VIDEOS", help="Folder of videos, or jobs in .csv or .json.", show_default=False
+    ),
+]
+SpeechesArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="SPEECH", help="Folder of speeches.", show_default=False),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Folder of the outputs.", show_default="the folder of the job list"
+    ),
+]
+WorkersOption = Annotated[int, typer.Option(help="Processes that dub at the same time, 1 to 256.")]
+HaltOption = Annotated[
+    bool, typer.Option("--halt-on-error", help="Start nothing more once a file has failed.")
+]
+ResumeOption = Annotated[bool, typer.Option(help="Leave out what is done already.")]
+StatusOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--status",
+        metavar="FOLDER",
+        help="Only show where the batch of FOLDER stands.",
+        show_default=False,
+    ),
+]
+WorkerThreadsOption = Annotated[
+    int, typer.Option(help="CPU threads of each worker, 0 to 1024; 0: the cores shared out.")
+]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option("--overwrite", "-y", help="Replace outputs that no batch wrote, too."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def batch(
+    videos: SourceArgument = None,
+    speech: SpeechesArgument = None,
+    output: FolderOption = None,
+    status: StatusOption = None,
+    workers: WorkersOption = BATCH_DEFAULTS.workers,
+    halt_on_error: HaltOption = BATCH_DEFAULTS.halt_on_error,
+    resume: ResumeOption = BATCH_DEFAULTS.resume,
+    device: DeviceOption = DEFAULTS.device,
+    models: ModelsOption = DEFAULTS.models,
+    audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
+    lip_references: LipReferencesOption = DEFAULTS.lip_references,
+    face_references: FaceReferencesOption = DEFAULTS.face_references,
+    mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
+    close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
+    crf: CrfOption = DEFAULTS.crf,
+    preset: PresetOption = DEFAULTS.preset,
+    threads: WorkerThreadsOption = DEFAULTS.threads,
+    overwrite: ReplaceOption = DEFAULTS.overwrite,
+    as_json: JsonOption = False,
+) -> None:
+    """Dub many videos: two folders paired by name, or a list of jobs in CSV or JSON.
+
+    What is done already is left out. The exit code is 10 and the number of files that failed.
+    """
+    if status is not None:
+        from dubcli.batch.status import batch_status
+
+        print_jobs(batch_status(status), as_json=as_json)
+        return
+    if videos is None:
+        raise InputError("VIDEOS is missing: give a folder of videos, or jobs in .csv or .json")
+    from dubcli.batch.plan import plan_batch
+
+    shared = DubOptions(
+        device=device,
+        models=models,
+        audio_encoder=audio_encoder,
+        lip_references=lip_references,
+        face_references=face_references,
+        mouth_scale=mouth_scale,
+        close_in_silence=close_in_silence,
+        crf=crf,
+        preset=preset,
+        threads=threads,
+        overwrite=overwrite,
+    )
+    options = BatchOptions(workers=workers, halt_on_error=halt_on_error, resume=resume)
+    plan = plan_batch(videos, speech, output=output, options=shared)
+    for sentence in plan.unpaired:
+        console.print_error(f"warning: {sentence}")
+    from dubcli.batch.run import run_batch
+
+    with _display(len(plan.jobs)) as on_job:
+        report = run_batch(plan, options=options, on_job=on_job)
+    print_jobs(report, as_json=as_json)
+    if code := exit_code(report):
+        raise typer.Exit(code)
+
+
+def exit_code(report: BatchReport) -> int:
+    """Return 0, or 10 and the number of jobs that failed, 99 at most.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> job = JobStatus(Path("a.mp4"), Path("a.mp4"), Path("a.wav"), FAILED)
+        >>> [exit_code(BatchReport(Path(), (job,) * failed)) for failed in (0, 1, 99, 500)]
+        [0, 11, 109, 109]
+    """
+    failed = report.count(FAILED)
+    return SOME_FAILED + min(failed, MOST_COUNTED) if failed else 0
+
+
+def print_jobs(report: BatchReport, *, as_json: bool) -> None:
+    """Print where jobs stand to stdout: a line each, then how many are in each state.
+
+    Args:
+        report: The jobs.
+        as_json: One JSON object, rather than a table.
+    """
+    counts = {state: count for state in STATES if (count := report.count(state))}
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "counts": counts}, default=str, indent=2))
+        return
+    for job in report.jobs:
+        typer.echo(f"{job.state:<12}{job.output}{_remark(job)}")
+        if job.state == DONE and job.made is not None:
+            for warning in job.made.warnings:
+                typer.echo(f"{'':<12}  warning: {' '.join(warning.split())}")
+    typer.echo(", ".join(f"{state} {count}" for state, count in counts.items()) or "no jobs")
+
+
+def _remark(job: JobStatus) -> str:
+    """Return what follows the name of a job's output."""
+    if job.state == FAILED:
+        return f": {' '.join(job.message.split())}"
+    if job.state == DONE and job.made is not None:
+        made = job.made
+        return f": {made.dubbed_frames} of {made.frames} frames dubbed in {made.seconds:.1f} s"
+    return ""
+
+
+@contextmanager
+def _display(total: int) -> Iterator["OnJob"]:
+    """Give a callback that says on stderr how far the batch is.
+
+    On a terminal: a bar for all jobs and a line for each at work. Elsewhere: failures only.
+    """
+    if not sys.stderr.isatty():
+        yield _tell_failures(console.print_error)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        whole = bars.add_task("all", total=total)
+        at_work: dict[Path, TaskID] = {}
+        tell = _tell_failures(lambda line: bars.console.print(line, markup=False, highlight=False))
+
+        def draw(job: JobStatus, progress: Progress | None) -> None:
+            if progress is not None:
+                name = f"{job.output.name}: {progress.stage}"
+                bars.update(
+                    at_work[job.output],
+                    description=name,
+                    completed=progress.done,
+                    total=progress.total,
+                )
+            elif job.state == STARTED:
+                at_work[job.output] = bars.add_task(job.output.name, total=None)
+            elif job.state in {DONE, SKIPPED, FAILED}:
+                if job.output in at_work:
+                    bars.remove_task(at_work.pop(job.output))
+                bars.advance(whole)
+                tell(job, None)
+
+        yield draw
+
+
+def _tell_failures(say: Callable[[str], None]) -> "OnJob":
+    """Return a callback that says a line for each failure, when it happens."""
+
+    def tell(job: JobStatus, progress: Progress | None) -> None:
+        if progress is None and job.state == FAILED:
+            say(f"error: {' '.join(job.message.split())}")
+
+    return tell
