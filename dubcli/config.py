@@ -9,6 +9,8 @@ from dubcli.errors import InputError
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
 CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
 
+LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
+
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
@@ -21,6 +23,12 @@ def _refuse_outside(options: object, *ranges: tuple[str, float, float]) -> None:
         if not low <= value <= high:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is {value}: give a value from {low} to {high}")
+
+
+def _refuse_others(options: object, name: str, choices: tuple[str, ...]) -> None:
+    """Raise InputError if the named option is none of its choices."""
+    if getattr(options, name) not in choices:
+        raise InputError(f"--{name} is {getattr(options, name)}: give one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class DubOptions:
     face_references: int = 5  # N_f of Algorithm 1
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
     close_in_silence: bool = True
+    length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
     crf: int = 16  # H.264 quality of the output, lower is better
     preset: str = "medium"  # x264's speed
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
@@ -45,7 +54,7 @@ class DubOptions:
         """Refuse values that cannot work.
 
         Raises:
-            InputError: Naming the option, its value and its range.
+            InputError: Naming the option, its value and its range or choices.
         """
         _refuse_outside(
             self,
@@ -55,6 +64,7 @@ class DubOptions:
             ("crf", 0, 51),
             ("threads", 0, 1024),
         )
+        _refuse_others(self, "length", LENGTH_MODES)
 
 
 DEFAULTS = DubOptions()

@@ -122,16 +122,34 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     return _compile(ffmpeg.output(video, "pipe:1", **output), ffmpeg_binary)
 
 
-def decode_audio(ffmpeg_binary: str, info: AudioInfo, rate_hz: int) -> list[str]:
+def _lasting(sound: Any, info: AudioInfo, duration_s: Fraction | None) -> Any:
+    """Cut decoded sound off or let silence follow it; samples that stay are not touched.
+
+    A duration within a sample of the sound's own leaves it as it is.
+    """
+    if duration_s is None:
+        return sound
+    count = int(duration_s * info.rate_hz)
+    if count < info.sample_count:
+        return sound.filter("atrim", end_sample=count)
+    if count > info.sample_count:
+        return sound.filter("apad", whole_len=count)
+    return sound
+
+
+def decode_audio(
+    ffmpeg_binary: str, info: AudioInfo, rate_hz: int, duration_s: Fraction | None = None
+) -> list[str]:
     """Return the arguments that write the mean of the channels as float32 to standard output.
 
     Args:
         ffmpeg_binary: Path of ffmpeg.
         info: The sound.
         rate_hz: Sample rate to give out.
+        duration_s: Where the sound is cut off, or until when silence follows it; None: as it is.
     """
-    audio = _file_input(info.path)["a:0"]
-    audio = audio.filter("asetpts", "N/SR/TB").filter("aformat", sample_fmts="fltp")
+    audio = _lasting(_file_input(info.path)["a:0"].filter("asetpts", "N/SR/TB"), info, duration_s)
+    audio = audio.filter("aformat", sample_fmts="fltp")
     if info.channels > 1:
         # Not pan: ffmpeg-python escapes the "=" that its argument needs once too often.
         total = "+".join(f"val({channel})" for channel in range(info.channels))
@@ -188,6 +206,7 @@ def encode(
     speech: AudioInfo,
     soundtrack: Soundtrack,
     options: DubOptions,
+    duration_s: Fraction | None = None,
 ) -> list[str]:
     """Return the arguments that encode rgb24 frames from standard input with a speech file.
 
@@ -200,10 +219,12 @@ def encode(
         speech: The speech file.
         soundtrack: How the speech is encoded.
         options: crf and preset.
+        duration_s: Where the speech is cut off, or until when silence follows it; None: as it is.
     """
     pictures = _pictures_to_encode(info)
     # Sample n plays at n / rate: the file's own timestamps may start late or have gaps.
     sound = _file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
+    sound = _lasting(sound, speech, duration_s)
     if soundtrack.resampled:
         sound = sound.filter("aresample", soundtrack.rate_hz)
     output: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """Encoding frames and speech to a file that appears only when it is whole."""
 
 import logging
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +48,7 @@ class FrameWriter:
         speech: AudioInfo,
         frame_count: int,
         options: DubOptions,
+        duration_s: Fraction | None = None,
     ) -> None:
         """Check what can be checked; ffmpeg starts on entering the context.
 
@@ -56,6 +58,8 @@ class FrameWriter:
             speech: The sound of the output, to the sample in .mkv and .mov.
             frame_count: How many frames will be written.
             options: crf and preset.
+            duration_s: Where the speech is cut off, or until when silence follows it; None: as
+                it is.
 
         Raises:
             InputError: If ``output`` cannot be written or is an input.
@@ -65,6 +69,7 @@ class FrameWriter:
         self._output = output
         self._info = info
         self._speech = speech
+        self._duration_s = duration_s
         self._frame_count = frame_count
         self._options = options
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
@@ -86,6 +91,7 @@ class FrameWriter:
             speech=self._speech,
             soundtrack=self._soundtrack,
             options=self._options,
+            duration_s=self._duration_s,
         )
         self._process = FfmpegProcess(arguments, feed=True)
         return self
