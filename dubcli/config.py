@@ -20,7 +20,7 @@ def _refuse_outside(options: object, *ranges: tuple[str, float, float]) -> None:
     """Raise InputError for the first named option that lies outside its range."""
     for name, low, high in ranges:
         value = getattr(options, name)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is {value}: give a value from {low} to {high}")
 
@@ -45,6 +45,7 @@ class DubOptions:
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
     close_in_silence: bool = True
     length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
+    loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
     crf: int = 16  # H.264 quality of the output, lower is better
     preset: str = "medium"  # x264's speed
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
@@ -61,6 +62,7 @@ class DubOptions:
             ("lip_references", 1, 200),
             ("face_references", 1, 51),
             ("mouth_scale", 0.0, 3.0),
+            ("loudness", -70.0, -5.0),
             ("crf", 0, 51),
             ("threads", 0, 1024),
         )

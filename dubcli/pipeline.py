@@ -27,6 +27,7 @@ from dubcli.loading import FaceModels, Models, load_face_models, load_models
 from dubcli.media.audio import AudioReader
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.lengths import LengthPlan, plan_length
+from dubcli.media.loudness import arrange
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
@@ -294,13 +295,17 @@ def dub(
         check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     length = len(ready)
+    started = time.perf_counter()
+    arrangement, said = arrange(speech, ready.plan.sound_s, options)
+    clock.add("sound", time.perf_counter() - started)
+    warnings += said
     observer = Observer(ready.analysis, ready.amount, ready.draw)
     with (
         FrameWriter(
             output,
             info,
             speech=speech,
-            duration_s=ready.plan.sound_s,
+            arrangement=arrangement,
             frame_count=length,
             options=options,
         ) as writer,

@@ -290,7 +290,12 @@ def test_longer_speech_bounces_the_video_and_mkv_keeps_every_sample(
         ("cut", "0.75", [*range(12)], "the last 0.25 s of the speech are cut off"),
         ("freeze", "0.75", [*range(12), *[11] * 6], "the video's last frame stays"),
         ("freeze", "0.25", [*range(12)], "silence follows the speech"),
-        ("remap", "0.75", [2 * k // 3 for k in range(18)], "the video runs at 0.667 of its speed"),
+        (
+            "remap",
+            "0.75",
+            [(2 * k + 1) // 3 for k in range(18)],
+            "the video runs at 0.667 of its speed",
+        ),
         ("remap", "0.25", [*range(1, 12, 2)], "the video runs at 2.000 of its speed"),
     ],
 )

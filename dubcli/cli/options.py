@@ -39,6 +39,12 @@ LengthOption = Annotated[
     str,
     typer.Option(help="Where video and speech differ in length: " + ", ".join(LENGTH_MODES) + "."),
 ]
+LoudnessOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Loudness of the sound, LUFS (EBU R128: -23), -70 to -5.", show_default="as given"
+    ),
+]
 CrfOption = Annotated[int, typer.Option(help="H.264 quality, 0 to 51; lower is better and larger.")]
 PresetOption = Annotated[str, typer.Option(help="x264's speed, ultrafast to veryslow.")]
 ThreadsOption = Annotated[

@@ -1,7 +1,6 @@
 """Encoding frames and speech to a file that appears only when it is whole."""
 
 import logging
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,8 +14,9 @@ from dubcli.media.command import encode
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.soundtrack import soundtrack_for
-from dubcli.records import AudioInfo, Bytes, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
 
+AS_IT_IS = Arrangement()
 logger = logging.getLogger(__name__)
 
 
@@ -48,7 +48,7 @@ class FrameWriter:
         speech: AudioInfo,
         frame_count: int,
         options: DubOptions,
-        duration_s: Fraction | None = None,
+        arrangement: Arrangement = AS_IT_IS,
     ) -> None:
         """Check what can be checked; ffmpeg starts on entering the context.
 
@@ -58,8 +58,7 @@ class FrameWriter:
             speech: The sound of the output, to the sample in .mkv and .mov.
             frame_count: How many frames will be written.
             options: crf and preset.
-            duration_s: Where the speech is cut off, or until when silence follows it; None: as
-                it is.
+            arrangement: What is done to the speech.
 
         Raises:
             InputError: If ``output`` cannot be written or is an input.
@@ -69,7 +68,7 @@ class FrameWriter:
         self._output = output
         self._info = info
         self._speech = speech
-        self._duration_s = duration_s
+        self._arrangement = arrangement
         self._frame_count = frame_count
         self._options = options
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
@@ -91,7 +90,7 @@ class FrameWriter:
             speech=self._speech,
             soundtrack=self._soundtrack,
             options=self._options,
-            duration_s=self._duration_s,
+            arrangement=self._arrangement,
         )
         self._process = FfmpegProcess(arguments, feed=True)
         return self

@@ -210,6 +210,7 @@ def _settings(report: QcReport) -> Iterator[tuple[str, object]]:
     yield "mouth scale", options.mouth_scale
     yield "close in silence", "yes" if options.close_in_silence else "no"
     yield "length", options.length
+    yield "loudness", "as given" if options.loudness is None else f"{options.loudness:g} LUFS"
     yield "crf, preset", f"{options.crf}, {options.preset}"
     yield "threads", options.threads or "torch's choice"
 

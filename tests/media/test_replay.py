@@ -14,7 +14,7 @@ from dubcli.media.lengths import plan_length
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.replay import replayed_frames
 from dubcli.media.writer import FrameWriter
-from dubcli.records import Bytes
+from dubcli.records import Arrangement, Bytes
 
 Make = Callable[..., Path]
 MODES = ("bounce", "loop", "cut", "freeze", "remap")
@@ -81,7 +81,7 @@ def test_output_has_the_planned_frames_and_the_speech_to_the_sample(
         output,
         info,
         speech=sound,
-        duration_s=plan.sound_s,
+        arrangement=Arrangement(plan.sound_s),
         frame_count=plan.frame_count,
         options=DubOptions(preset="ultrafast"),
     ) as writer:
