@@ -13,6 +13,8 @@ SOUND_SUFFIXES = frozenset(
     {".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".wma"}
 )
 
+LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
+
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
@@ -22,9 +24,15 @@ def _refuse_outside(options: object, *ranges: tuple[str, float, float]) -> None:
     """Raise InputError for the first named option that lies outside its range."""
     for name, low, high in ranges:
         value = getattr(options, name)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is {value}: give a value from {low} to {high}")
+
+
+def _refuse_others(options: object, name: str, choices: tuple[str, ...]) -> None:
+    """Raise InputError if the named option is none of its choices."""
+    if getattr(options, name) not in choices:
+        raise InputError(f"--{name} is {getattr(options, name)}: give one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,8 @@ class DubOptions:
     face_references: int = 5  # N_f of Algorithm 1
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
     close_in_silence: bool = True
+    length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
+    loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
     crf: int = 16  # H.264 quality of the output, lower is better
     preset: str = "medium"  # x264's speed
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
@@ -49,16 +59,18 @@ class DubOptions:
         """Refuse values that cannot work.
 
         Raises:
-            InputError: Naming the option, its value and its range.
+            InputError: Naming the option, its value and its range or choices.
         """
         _refuse_outside(
             self,
             ("lip_references", 1, 200),
             ("face_references", 1, 51),
             ("mouth_scale", 0.0, 3.0),
+            ("loudness", -70.0, -5.0),
             ("crf", 0, 51),
             ("threads", 0, 1024),
         )
+        _refuse_others(self, "length", LENGTH_MODES)
 
 
 DEFAULTS = DubOptions()

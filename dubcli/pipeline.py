@@ -5,7 +5,6 @@ picks the lip references out of the video. Pass 2 makes pixels: frames -> dubbed
 """
 
 import logging
-import math
 import re
 import time
 from collections import deque
@@ -26,11 +25,13 @@ from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import FaceModels, Models, load_face_models, load_models
 from dubcli.media.audio import AudioReader
-from dubcli.media.bounce import bounced_frames, bounced_indices
 from dubcli.media.files import check_output, refuse_overwriting_inputs
+from dubcli.media.lengths import LengthPlan, plan_length
+from dubcli.media.loudness import arrange
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
+from dubcli.media.replay import replayed_frames
 from dubcli.media.writer import FrameWriter
 from dubcli.records import (
     Analysis,
@@ -156,6 +157,7 @@ class Ready:
     speech: AudioInfo
     models: Models
     options: DubOptions
+    plan: LengthPlan  # which source frame each output frame is
     analysis: Analysis
     amount: Float  # [T] how much of the effect each source frame may show
     motion: LipMotion  # a row for each output frame
@@ -164,16 +166,17 @@ class Ready:
 
     def __len__(self) -> int:
         """Return the number of output frames."""
-        return len(self.motion.coefficients)
+        return self.plan.frame_count
 
     def frames(self) -> Iterator[Frame]:
         """Yield the source frame of each output frame."""
-        return bounced_frames(self.info, len(self.analysis), len(self))
+        return replayed_frames(self.info, self.plan)
 
     def mouths(self) -> Iterator[MouthTrack]:
         """Yield the generated mouth of each output frame."""
-        usable = self.amount > 0
-        return _mouths(self.motion, self.analysis, usable, self.models, self.draw, self.options)
+        closed = closed_mouth(self.analysis, self.draw, self.amount > 0)
+        order = self.plan.indices()
+        return _mouths(self.motion, order, closed, self.models, self.options)
 
 
 def prepare(
@@ -200,19 +203,21 @@ def prepare(
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
+    if info.frame_count is not None:  # refuse before the work, not after it
+        plan_length(options.length, info.frame_count, speech.duration_s, info.frame_rate)
     started = time.perf_counter()
     models = models or load_models(options)
     clock.add("load", time.perf_counter() - started)
 
     analysis = _analyze(info, models, clock, warnings)
-    length = math.ceil(speech.duration_s * info.frame_rate)
-    warnings += _length_warnings(info, speech, len(analysis), length)
+    plan = plan_length(options.length, len(analysis), speech.duration_s, info.frame_rate)
+    warnings += [*plan.warnings(), *_format_warnings(info)]
     amount = _effect_amount(info, analysis)
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
-    motion = _speak(speech, models, analysis, draw)
+    motion = _speak(speech, plan.sound_s, models, analysis, draw)
     clock.add("speech", time.perf_counter() - started)
-    times = (np.arange(length) / float(info.frame_rate)).astype(np.float32)
+    times = (np.arange(plan.frame_count) / float(info.frame_rate)).astype(np.float32)
     motion = at_times(_in_style(motion, analysis, amount > 0, models, draw), times)
 
     face = FaceRenderer(
@@ -226,7 +231,7 @@ def prepare(
     last = int(bank.max()) + 1
     with FrameReader(info, 0, last) as reader, closing(_ahead(reader)) as frames:
         face.load_lip_bank(clock.watch("references", frames, last), bank)
-    return Ready(info, speech, models, options, analysis, amount, motion, draw, face)
+    return Ready(info, speech, models, options, plan, analysis, amount, motion, draw, face)
 
 
 def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, DubbedFrame]]:
@@ -238,7 +243,7 @@ def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, 
         ready: From ``prepare``.
         chosen: Output frames, ascending, none twice.
     """
-    wanted = set(chosen)
+    wanted, order = set(chosen), np.fromiter(ready.plan.indices(), np.int64)
     sources: deque[Bytes] = deque()
 
     def noted(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -249,7 +254,7 @@ def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, 
 
     with (
         closing(_ahead(ready.frames())) as frames,
-        closing(ready.face.render(noted(frames), ready.mouths(), wanted)) as rendered,
+        closing(ready.face.render(noted(frames), ready.mouths(), wanted, order)) as rendered,
     ):
         for _, done in zip(chosen, rendered, strict=False):  # stops after the last one
             yield sources.popleft(), done
@@ -291,9 +296,20 @@ def dub(
         check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     length = len(ready)
+    started = time.perf_counter()
+    arrangement, said = arrange(speech, ready.plan.sound_s, options)
+    clock.add("sound", time.perf_counter() - started)
+    warnings += said
     observer = Observer(ready.analysis, ready.amount, ready.draw)
     with (
-        FrameWriter(output, info, speech=speech, frame_count=length, options=options) as writer,
+        FrameWriter(
+            output,
+            info,
+            speech=speech,
+            arrangement=arrangement,
+            frame_count=length,
+            options=options,
+        ) as writer,
         closing(_ahead(ready.frames())) as frames,
     ):
         mouths = observer.watch(ready.mouths())
@@ -314,7 +330,7 @@ def dub(
             speech=audio,
             output=output,
             info=info,
-            source_count=len(ready.analysis),
+            plan=ready.plan,
             curves=curves,
             numbers=numbers_of(curves, info.frame_rate),
             options=options,
@@ -366,19 +382,8 @@ def _effect_amount(info: VideoInfo, analysis: Analysis) -> Float:
     return amount
 
 
-def _length_warnings(info: VideoInfo, speech: AudioInfo, source: int, length: int) -> Iterator[str]:
-    """Say what happens where video and speech differ in length, and what else changes."""
-    video_s, speech_s = float(Fraction(source) / info.frame_rate), float(speech.duration_s)
-    if length > source:
-        yield (
-            f"the speech ({speech_s:.2f} s) is {speech_s - video_s:.2f} s longer than the video "
-            f"({video_s:.2f} s): the video runs forward and backward to fill it"
-        )
-    elif length < source:
-        yield (
-            f"the speech ({speech_s:.2f} s) is {video_s - speech_s:.2f} s shorter than the video "
-            f"({video_s:.2f} s): the output ends with the speech"
-        )
+def _format_warnings(info: VideoInfo) -> Iterator[str]:
+    """Say what of the video's format the output does not keep."""
     if info.variable_rate:
         yield (
             f"the video's frame rate varies; the output has a constant "
@@ -400,14 +405,20 @@ def _coverage_warnings(dubbed: int, length: int) -> Iterator[str]:
         )
 
 
-def _speak(speech: AudioInfo, models: Models, analysis: Analysis, draw: WindowDrawer) -> LipMotion:
-    """Speech and the speaker's own style to motion at 25 Hz."""
+def _speak(
+    speech: AudioInfo,
+    duration_s: Fraction,
+    models: Models,
+    analysis: Analysis,
+    draw: WindowDrawer,
+) -> LipMotion:
+    """So many seconds of speech and the speaker's own style to motion at 25 Hz."""
     levels = SpeechLevels()
-    with AudioReader(speech) as reader:
+    with AudioReader(speech, duration_s=duration_s) as reader:
         levels.listen(reader)
     own = draw.own_displacement(style_sample(analysis.beta[analysis.valid]))
     style = speaking_style(models.lip_sync, own)
-    with AudioReader(speech) as reader:
+    with AudioReader(speech, duration_s=duration_s) as reader:
         features = encode_speech(models.audio_encoder, reader, levels.gain)
         return generate(models.lip_sync, features, style, levels.closed())
 
@@ -439,16 +450,13 @@ def _in_style(
 
 def _mouths(
     motion: LipMotion,
-    analysis: Analysis,
-    usable: Facts,
+    order: Iterable[int],
+    closed: Float,
     models: Models,
-    draw: WindowDrawer,
     options: DubOptions,
 ) -> Iterator[MouthTrack]:
     """Yield the lower face of each output frame: amount and silence applied."""
-    closed = closed_mouth(analysis, draw, usable)
-    source = bounced_indices(len(analysis), len(motion.coefficients))
-    for index, row, silence in zip(source, motion.coefficients, motion.closed, strict=True):
+    for index, row, silence in zip(order, motion.coefficients, motion.closed, strict=True):
         with torch.no_grad():
             tensor = torch.from_numpy(row).to(models.device)
             shape: Float = models.lip_sync.decode(tensor).cpu().numpy()

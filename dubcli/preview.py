@@ -10,7 +10,7 @@ import numpy as np
 from dubcli.config import DEFAULTS, PREVIEW_MOMENTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import Models
-from dubcli.media.bounce import bounced_indices
+from dubcli.media.lengths import plan_length
 from dubcli.media.picture import write_png
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.pipeline import (
@@ -81,10 +81,13 @@ def preview(
     _check_count(count, 0 if at else 1)
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], {".png"}, options)
-    _check_times(at, speech.duration_s)
+    if info.frame_count is not None:  # refuse before the work, not after it
+        plan = plan_length(options.length, info.frame_count, speech.duration_s, info.frame_rate)
+        _check_times(at, plan.sound_s)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
+    _check_times(at, ready.plan.sound_s)
     opening = np.array([ready.draw.gap(mouth.displacement) for mouth in ready.mouths()])
-    source = np.array(list(bounced_indices(len(ready.analysis), len(ready))))
+    source = np.fromiter(ready.plan.indices(), np.int64)
     moments = [_Moment(frame_at(time_s, info.frame_rate), "chosen") for time_s in sorted(at)]
     if count:
         moments += _automatic(ready, opening, source, count)
@@ -106,8 +109,8 @@ def _check_times(at: Sequence[Fraction], end_s: Fraction) -> None:
     for time_s in at:
         if time_s >= end_s:
             raise InputError(
-                f"--at {format_time(time_s)}: the dub ends with the speech, at "
-                f"{format_time(end_s)}; give an earlier time"
+                f"--at {format_time(time_s)}: the dub ends at {format_time(end_s)}; "
+                "give an earlier time"
             )
 
 

@@ -57,6 +57,14 @@ class AudioInfo:
         return Fraction(self.sample_count, self.rate_hz)
 
 
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """What is done to the speech before it is stored; by default nothing, to the bit."""
+
+    duration_s: Fraction | None = None  # where it is cut off, or until when silence follows it
+    gain_db: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One decoded picture."""

@@ -283,6 +283,58 @@ def test_longer_speech_bounces_the_video_and_mkv_keeps_every_sample(
     assert numbers(lower for _, lower in pair) == list(bounced_indices(12, 18))
 
 
+@pytest.mark.parametrize(
+    ("length", "seconds", "order", "warning"),
+    [
+        ("loop", "0.75", [*range(12), *range(6)], "the video starts again from its first frame"),
+        ("cut", "0.75", [*range(12)], "the last 0.25 s of the speech are cut off"),
+        ("freeze", "0.75", [*range(12), *[11] * 6], "the video's last frame stays"),
+        ("freeze", "0.25", [*range(12)], "silence follows the speech"),
+        (
+            "remap",
+            "0.75",
+            [(2 * k + 1) // 3 for k in range(18)],
+            "the video runs at 0.667 of its speed",
+        ),
+        ("remap", "0.25", [*range(1, 12, 2)], "the video runs at 2.000 of its speed"),
+    ],
+)
+def test_picture_and_sound_are_as_long_as_the_option_says(
+    short_clip: Path,
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    *,
+    length: str,
+    seconds: str,
+    order: list[int],
+    warning: str,
+) -> None:
+    output, sound = tmp_path / "out.mkv", speech(seconds)
+    options = replace(OPTIONS, length=length, preset="veryfast")
+    report = dub(short_clip, sound, output, models=models, options=options)
+    assert numbers(read(output)) == order
+    assert report.frames == report.dubbed_frames == len(order)
+    assert warning in report.warnings[0]
+    made, given = samples(output), samples(sound)
+    assert len(made) == (len(order) * 16000 // RATE)
+    kept = min(len(made), len(given))
+    np.testing.assert_array_equal(made[:kept], given[:kept])
+    assert not made[kept:].any()
+
+
+def test_lengths_that_differ_are_refused_before_any_work_where_asked(
+    short_clip: Path, speech: Callable[[str], Path], tmp_path: Path
+) -> None:
+    done: list[Progress] = []
+    options = replace(OPTIONS, length="error")
+    with pytest.raises(InputError, match=r"speech \(0.75 s\) and the video \(0.50 s\) differ"):
+        dub(
+            short_clip, speech("0.75"), tmp_path / "o.mp4", options=options, on_progress=done.append
+        )
+    assert done == []
+
+
 def test_frames_without_a_face_pass_through_and_mov_keeps_every_sample(
     speech: Callable[[str], Path], models: Models, tmp_path: Path
 ) -> None:

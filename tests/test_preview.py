@@ -161,9 +161,10 @@ def refused(clip: Path, speech: Path, output: Path, **named: object) -> str:
 
 def test_moment_after_the_end_is_refused(clip: Path, speech: Path, tmp_path: Path) -> None:
     said = refused(clip, speech, tmp_path / "a.png", at=[Fraction("0.75")])
-    assert said == (
-        "--at 00:00:00.750: the dub ends with the speech, at 00:00:00.750; give an earlier time"
-    )
+    assert said == "--at 00:00:00.750: the dub ends at 00:00:00.750; give an earlier time"
+    cut = replace(OPTIONS, length="cut")
+    said = refused(clip, speech, tmp_path / "a.png", at=[Fraction("0.7")], options=cut)
+    assert said == "--at 00:00:00.700: the dub ends at 00:00:00.500; give an earlier time"
 
 
 @pytest.mark.parametrize("count", [0, -1, 65])

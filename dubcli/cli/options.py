@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dubcli.config import LENGTH_MODES
+
 VideoArgument = Annotated[
     Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
 ]
@@ -32,6 +34,16 @@ MouthScaleOption = Annotated[
 ]
 CloseInSilenceOption = Annotated[
     bool, typer.Option(help="Close the mouth where the speech is silent.")
+]
+LengthOption = Annotated[
+    str,
+    typer.Option(help="Where video and speech differ in length: " + ", ".join(LENGTH_MODES) + "."),
+]
+LoudnessOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Loudness of the sound, LUFS (EBU R128: -23), -70 to -5.", show_default="as given"
+    ),
 ]
 CrfOption = Annotated[int, typer.Option(help="H.264 quality, 0 to 51; lower is better and larger.")]
 PresetOption = Annotated[str, typer.Option(help="x264's speed, ultrafast to veryslow.")]

@@ -15,6 +15,7 @@ from dubcli.cli.options import (
     DeviceOption,
     FaceReferencesOption,
     JsonOption,
+    LengthOption,
     LipReferencesOption,
     ModelsOption,
     MouthScaleOption,
@@ -54,6 +55,7 @@ def preview(
     face_references: FaceReferencesOption = DEFAULTS.face_references,
     mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
     close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
+    length: LengthOption = DEFAULTS.length,
     threads: ThreadsOption = DEFAULTS.threads,
     overwrite: OverwriteOption = DEFAULTS.overwrite,
     as_json: JsonOption = False,
@@ -72,6 +74,7 @@ def preview(
         face_references=face_references,
         mouth_scale=mouth_scale,
         close_in_silence=close_in_silence,
+        length=length,
         threads=threads,
         overwrite=overwrite,
     )

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from fractions import Fraction
 from types import TracebackType
 from typing import Self
 
@@ -24,13 +25,21 @@ class AudioReader:
     Mono is the mean of the channels. The whole file is never in memory.
     """
 
-    def __init__(self, info: AudioInfo, rate_hz: int = 16000, chunk: int = 16000 * 20) -> None:
+    def __init__(
+        self,
+        info: AudioInfo,
+        rate_hz: int = 16000,
+        chunk: int = 16000 * 20,
+        *,
+        duration_s: Fraction | None = None,
+    ) -> None:
         """Prepare to read; ffmpeg starts on entering the context.
 
         Args:
             info: The sound, from ``probe_audio``.
             rate_hz: Sample rate to give out.
             chunk: Samples in a window, at ``rate_hz``; the last may be shorter.
+            duration_s: Cut the sound off here, or let silence follow it until here; None: as it is.
 
         Raises:
             ValueError: If the rate or the chunk is not positive.
@@ -38,12 +47,13 @@ class AudioReader:
         if rate_hz < 1 or chunk < 1:
             raise ValueError(f"rate {rate_hz} Hz and chunk {chunk} must be at least 1")
         self._info = info
+        self._duration_s = duration_s
         self._rate_hz = rate_hz
         self._chunk = chunk
         self._process: FfmpegProcess | None = None
 
     def __enter__(self) -> Self:
-        arguments = decode_audio(find_ffmpeg(), self._info, self._rate_hz)
+        arguments = decode_audio(find_ffmpeg(), self._info, self._rate_hz, self._duration_s)
         self._process = FfmpegProcess(arguments)
         return self
 

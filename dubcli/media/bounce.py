@@ -1,6 +1,6 @@
 """Frames for speech that is longer than its video: forward, backward, forward, ..."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import islice
 
 from dubcli.errors import MediaError
@@ -64,12 +64,22 @@ def bounced_frames(info: VideoInfo, source_count: int, length: int) -> Iterator[
 def _bounce(info: VideoInfo, source_count: int) -> Iterator[Frame]:
     block = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // (info.width * info.height * 3)))
     while True:
-        yield from _forward(info, 0, source_count)
+        yield from forward_frames(info, 0, source_count)
         for stop in range(source_count - 1, 1, -block):
-            yield from reversed(list(_forward(info, max(1, stop - block), stop)))
+            yield from reversed(list(forward_frames(info, max(1, stop - block), stop)))
 
 
-def _forward(info: VideoInfo, start: int, stop: int) -> Iterator[Frame]:
+def forward_frames(info: VideoInfo, start: int, stop: int) -> Generator[Frame, None, None]:
+    """Yield frames that were decoded before.
+
+    Args:
+        info: The video.
+        start: First frame, from 0.
+        stop: One past the last frame.
+
+    Raises:
+        MediaError: If one of them cannot be decoded.
+    """
     expected = start
     with FrameReader(info, start, stop) as reader:
         for frame in reader:

@@ -24,7 +24,7 @@ from dubcli.media.colour import (
     output_tags,
 )
 from dubcli.media.soundtrack import Soundtrack
-from dubcli.records import AudioInfo, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, VideoInfo
 
 PROTOCOLS = "file,pipe"
 # Demuxers whose files hold their own pictures and sound. Not among them, on purpose: hls, dash,
@@ -34,6 +34,7 @@ FORMATS = (
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mjpeg,mp3,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,"
     "rm,tta,vvc,w64,wav,wtv,wv,yuv4mpegpipe"
 )
+LOUDNESS_KEY = "lavfi.r128.I"
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 PAIR_CRF = 20
 PAIR_BITS_PER_S = 1_600_000  # both pictures together, at most
@@ -122,16 +123,34 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     return _compile(ffmpeg.output(video, "pipe:1", **output), ffmpeg_binary)
 
 
-def decode_audio(ffmpeg_binary: str, info: AudioInfo, rate_hz: int) -> list[str]:
+def _lasting(sound: Any, info: AudioInfo, duration_s: Fraction | None) -> Any:
+    """Cut decoded sound off or let silence follow it; samples that stay are not touched.
+
+    A duration within a sample of the sound's own leaves it as it is.
+    """
+    if duration_s is None:
+        return sound
+    count = int(duration_s * info.rate_hz)
+    if count < info.sample_count:
+        return sound.filter("atrim", end_sample=count)
+    if count > info.sample_count:
+        return sound.filter("apad", whole_len=count)
+    return sound
+
+
+def decode_audio(
+    ffmpeg_binary: str, info: AudioInfo, rate_hz: int, duration_s: Fraction | None = None
+) -> list[str]:
     """Return the arguments that write the mean of the channels as float32 to standard output.
 
     Args:
         ffmpeg_binary: Path of ffmpeg.
         info: The sound.
         rate_hz: Sample rate to give out.
+        duration_s: Where the sound is cut off, or until when silence follows it; None: as it is.
     """
-    audio = _file_input(info.path)["a:0"]
-    audio = audio.filter("asetpts", "N/SR/TB").filter("aformat", sample_fmts="fltp")
+    audio = _lasting(_file_input(info.path)["a:0"].filter("asetpts", "N/SR/TB"), info, duration_s)
+    audio = audio.filter("aformat", sample_fmts="fltp")
     if info.channels > 1:
         # Not pan: ffmpeg-python escapes the "=" that its argument needs once too often.
         total = "+".join(f"val({channel})" for channel in range(info.channels))
@@ -155,6 +174,33 @@ def count_audio(ffmpeg_binary: str, path: Path) -> list[str]:
         .filter("aformat", channel_layouts="mono", sample_fmts="u8")
     )
     return _compile(ffmpeg.output(audio, "pipe:1", format="u8", acodec="pcm_u8"), ffmpeg_binary)
+
+
+def _arranged(speech: AudioInfo, arrangement: Arrangement) -> Any:
+    """Return the sound of an output; filters only where something is to be done."""
+    # Sample n plays at n / rate: the file's own timestamps may start late or have gaps.
+    sound = _file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
+    sound = _lasting(sound, speech, arrangement.duration_s)
+    if arrangement.gain_db:
+        sound = sound.filter("volume", f"{arrangement.gain_db:.4f}dB", precision="double")
+    return sound
+
+
+def measure_loudness(ffmpeg_binary: str, speech: AudioInfo, arrangement: Arrangement) -> list[str]:
+    """Return the arguments that write the loudness so far to standard output, ten times a second.
+
+    The true peak is in the summary at the end of standard error. Not loudnorm's own figures: they
+    were 0.08 LU off on six seconds of noise, these 0.005.
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        speech: The speech file.
+        arrangement: What is done to it.
+    """
+    sound = _arranged(speech, arrangement).filter("ebur128", peak="true", metadata=1)
+    sound = sound.filter("ametadata", mode="print", key=LOUDNESS_KEY, file="pipe:1")
+    arguments = _compile(ffmpeg.output(sound, os.devnull, format="null"), ffmpeg_binary)
+    return ["info" if argument == "error" else argument for argument in arguments]
 
 
 def _pictures_to_encode(info: VideoInfo) -> Any:
@@ -188,6 +234,7 @@ def encode(
     speech: AudioInfo,
     soundtrack: Soundtrack,
     options: DubOptions,
+    arrangement: Arrangement,
 ) -> list[str]:
     """Return the arguments that encode rgb24 frames from standard input with a speech file.
 
@@ -200,10 +247,10 @@ def encode(
         speech: The speech file.
         soundtrack: How the speech is encoded.
         options: crf and preset.
+        arrangement: What is done to the speech.
     """
     pictures = _pictures_to_encode(info)
-    # Sample n plays at n / rate: the file's own timestamps may start late or have gaps.
-    sound = _file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
+    sound = _arranged(speech, arrangement)
     if soundtrack.resampled:
         sound = sound.filter("aresample", soundtrack.rate_hz)
     output: dict[str, Any] = {

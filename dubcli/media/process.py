@@ -105,6 +105,10 @@ class FfmpegProcess:
             lines = [*lines[: _KEPT_LINES - 1], lines[-1]]
         return "; ".join(lines)
 
+    def last_words(self) -> str:
+        """Return the beginning and the end of what ffmpeg wrote to standard error, as it is."""
+        return _ends(self._stderr)
+
     def frames_written(self) -> int:
         """Return the frame count of the last progress report; -1 if there is none."""
         if self._report is None:

@@ -14,8 +14,9 @@ from dubcli.media.command import encode
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.soundtrack import soundtrack_for
-from dubcli.records import AudioInfo, Bytes, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
 
+AS_IT_IS = Arrangement()
 logger = logging.getLogger(__name__)
 
 
@@ -47,6 +48,7 @@ class FrameWriter:
         speech: AudioInfo,
         frame_count: int,
         options: DubOptions,
+        arrangement: Arrangement = AS_IT_IS,
     ) -> None:
         """Check what can be checked; ffmpeg starts on entering the context.
 
@@ -56,6 +58,7 @@ class FrameWriter:
             speech: The sound of the output, to the sample in .mkv and .mov.
             frame_count: How many frames will be written.
             options: crf and preset.
+            arrangement: What is done to the speech.
 
         Raises:
             InputError: If ``output`` cannot be written or is an input.
@@ -65,6 +68,7 @@ class FrameWriter:
         self._output = output
         self._info = info
         self._speech = speech
+        self._arrangement = arrangement
         self._frame_count = frame_count
         self._options = options
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
@@ -86,6 +90,7 @@ class FrameWriter:
             speech=self._speech,
             soundtrack=self._soundtrack,
             options=self._options,
+            arrangement=self._arrangement,
         )
         self._process = FfmpegProcess(arguments, feed=True)
         return self

@@ -16,11 +16,11 @@ import numpy as np
 
 import dubcli
 from dubcli.media.audio import AudioReader
-from dubcli.media.bounce import bounced_frames
 from dubcli.media.pair import PairWriter, pair_size
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
+from dubcli.media.replay import replayed_frames
 from dubcli.records import Float, Frame
 from dubcli.report.drawing import (
     COLUMNS,
@@ -84,7 +84,7 @@ def _write_clip(report: QcReport, clip: Path, playable: int, watch: Watch) -> No
     with (
         FrameReader(made, 0, playable) as reader,
         closing(prefetch(reader)) as dubbed,
-        closing(prefetch(bounced_frames(report.info, report.source_count, playable))) as source,
+        closing(prefetch(replayed_frames(report.info, report.plan, playable))) as source,
         PairWriter(clip, report.info, sound=report.output, frame_count=playable) as writer,
     ):
         for upper, lower in zip(watch(dubbed, playable), source, strict=True):
@@ -209,6 +209,8 @@ def _settings(report: QcReport) -> Iterator[tuple[str, object]]:
     yield "face references", options.face_references
     yield "mouth scale", options.mouth_scale
     yield "close in silence", "yes" if options.close_in_silence else "no"
+    yield "length", options.length
+    yield "loudness", "as given" if options.loudness is None else f"{options.loudness:g} LUFS"
     yield "crf, preset", f"{options.crf}, {options.preset}"
     yield "threads", options.threads or "torch's choice"
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from dubcli.checkpoints import ManifestEntry
 from dubcli.config import DubOptions
+from dubcli.media.lengths import LengthPlan
 from dubcli.records import Facts, Float, Integers, VideoInfo
 
 # A head turned further than this is rare in what the renderer learned from: 1 frame in 100 of its
@@ -118,7 +119,7 @@ class QcReport:
     speech: Path
     output: Path
     info: VideoInfo  # of the source video; the output has its size and rate
-    source_count: int  # frames of the source video
+    plan: LengthPlan  # which source frame each frame of the dub is
     curves: Curves
     numbers: tuple[NumberLike, ...]
     options: DubOptions
@@ -184,8 +185,9 @@ state=1))
 
 
 def cuts(curves: Curves) -> tuple[int, ...]:
-    """Return the output frames that begin another shot than the frame before them shows."""
-    return tuple((np.flatnonzero(np.diff(curves.shot)) + 1).tolist())
+    """Return the output frames that begin another shot than the frame before, or a loop again."""
+    jumps = np.diff(curves.source) < -1  # bouncing goes back by one
+    return tuple((np.flatnonzero(np.diff(curves.shot).astype(bool) | jumps) + 1).tolist())
 
 
 def numbers_of(curves: Curves, frame_rate: Fraction) -> tuple[Number, ...]:

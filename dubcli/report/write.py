@@ -136,7 +136,7 @@ def json_fields(report: QcReport) -> dict[str, Any]:
         "frame_rate": f"{rate.numerator}/{rate.denominator}",
         "frames": len(curves),
         "dubbed_frames": int(curves.dubbed.sum()),
-        "source_frames": report.source_count,
+        "source_frames": report.plan.source_count,
         "warnings": list(report.warnings),
         "pass_through": [_range(each, report) for each in ranges(state, PASSED)],
         "low_confidence": [_range(each, report) for each in ranges(state, DOUBTFUL)],

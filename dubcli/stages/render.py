@@ -167,31 +167,44 @@ class FaceRenderer:
         frames: Iterable[Frame],
         mouths: Iterable[MouthTrack],
         wanted: Set[int] | None = None,
+        order: Integers | None = None,
     ) -> Generator[DubbedFrame, None, None]:
         """Yield the dubbed frames, one for each source frame given, in their order.
 
         The face references of frame i are its neighbours in the source (Algorithm 1, inference), so
-        frames are held back until their neighbours have been seen; at most N_f are held.
+        frames are held back until their neighbours have been seen: N_f // 2 other frames at most.
+        Where the order goes back by more than a frame, it starts anew.
 
         Args:
             frames: Source frames, in the order of the output.
             mouths: The generated mouth of each.
             wanted: Render only these, counted from 0 in the order given; None: all. They come out
-                as they would among all: frames far from them, and those alone, are not looked at.
+                as they would among all.
+            order: ``Frame.index`` of all the frames, [T]: with it, frames far from those wanted,
+                and those alone, are not looked at.
         """
         ahead = self._face_references // 2
-        near = None if wanted is None else _near(wanted, ahead)
+        near = None if wanted is None or order is None else _near(wanted, order, ahead)
         waiting: deque[tuple[int, _Seen, MouthTrack]] = deque()
         seen: dict[int, _Seen] = {}
+        step, last = 0, -1  # steps: a frame that stays is one
         with self._workers() as workers:
             for position, (frame, mouth) in enumerate(zip(frames, mouths, strict=True)):
+                if frame.index < last - 1:
+                    while waiting:
+                        yield self._finish(*waiting.popleft()[1:], seen, workers)
+                    seen.clear()
+                step, last = step + (frame.index != last), frame.index
                 if near is None or position in near:
                     known = seen.get(frame.index)
                     item = replace(known, frame=frame) if known else self._see(frame)
                     seen[frame.index] = item
                     if wanted is None or position in wanted:
-                        waiting.append((position, item, mouth))
-                if waiting and waiting[0][0] <= position - ahead:
+                        waiting.append((step, item, mouth))
+                while waiting and (
+                    waiting[0][0] <= step - ahead
+                    or seen.keys() >= self._window(waiting[0][1].frame.index)
+                ):
                     yield self._finish(*waiting.popleft()[1:], seen, workers)
                 for old in [t for t in seen if abs(t - frame.index) > 2 * ahead + 1]:
                     del seen[old]
@@ -207,14 +220,18 @@ class FaceRenderer:
         each = max(1, torch.get_num_threads() // RENDERINGS)
         return ThreadPoolExecutor(RENDERINGS, "render", torch.set_num_threads, (each,))
 
+    def _window(self, t: int) -> set[int]:
+        """Return the frames around frame t that may be its face references, itself included."""
+        window = face_window(t, len(self._analysis), face=self._face_references)
+        return set(window.tolist())
+
     def _neighbours(self, t: int, seen: dict[int, _Seen]) -> References:
         """Return the face references of frame t: its neighbours in its shot, itself included."""
-        window = face_window(t, len(self._analysis), face=self._face_references)
         shot = self._analysis.shot[t]
         parts = [
             reference.face
-            for s in window
-            if (reference := seen.get(int(s))) is not None
+            for s in sorted(self._window(t))
+            if (reference := seen.get(s)) is not None
             and reference.face is not None
             and self._analysis.shot[s] == shot
         ]
@@ -286,14 +303,27 @@ def _inside_window(mask: Bytes) -> Bytes:
     return inside
 
 
-def _near(wanted: Set[int], ahead: int) -> set[int]:
+def _near(wanted: Set[int], order: Integers, ahead: int) -> set[int]:
     """Return the positions at which a reference of a wanted one may have been seen last.
 
-    A reference is forgotten when the frames are more than 2 ahead + 1 away from it. Since it was
-    seen last they can only have gone that far and, by a turn, almost back: 4 ahead + 1 positions up
-    to the newest one, which is the wanted one itself where the frames end, else ``ahead`` later.
+    A reference is forgotten when the frames are more than 2 ahead + 1 away from it, or go back by
+    more than a frame. Since it was seen last they can only have gone that far and, by a turn,
+    almost back: 4 ahead + 1 steps up to the newest one, which is the wanted one itself where the
+    frames end, else ``ahead`` later. A frame that stays is one step, however long it stays.
+
+    Args:
+        wanted: Positions.
+        order: The source frame of each position, [T].
+        ahead: How many neighbours there are on each side.
     """
-    return {near for p in wanted for near in range(p - 4 * ahead - 1, p + ahead + 1)}
+    change = np.diff(order, prepend=order[:1])
+    starts = np.flatnonzero((change != 0) | (np.arange(len(order)) == 0))  # of each step
+    step = np.cumsum(change != 0)
+    near = set(wanted)
+    for p in wanted:
+        low, high = max(0, step[p] - 4 * ahead - 1), min(len(starts), step[p] + ahead + 1)
+        near.update(starts[low:high].tolist())
+    return near
 
 
 def closed_mouth(analysis: Analysis, draw: WindowDrawer, usable: Facts) -> Float:

@@ -14,7 +14,7 @@ from dubcli.media.command import (
     file_url,
 )
 from dubcli.media.soundtrack import soundtrack_for
-from dubcli.records import AudioInfo, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, VideoInfo
 
 QUIET = ["ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error"]
 GUARDED = ["-format_whitelist", FORMATS, "-protocol_whitelist", "file,pipe"]
@@ -139,6 +139,7 @@ def test_encoding_names_rate_size_quality_and_sound(name: str, sound: list[str])
         speech=speech,
         soundtrack=soundtrack_for(Path(name).suffix, speech),
         options=DubOptions(crf=20, preset="fast"),
+        arrangement=Arrangement(),
     )
     text = " ".join(arguments)
     assert "-f rawvideo -video_size 64x48 -framerate 30000/1001 -pixel_format rgb24" in text
@@ -160,6 +161,7 @@ def test_colour_is_converted_with_the_matrix_of_the_source_and_tagged_the_same()
         speech=speech,
         soundtrack=soundtrack_for(".mp4", speech),
         options=DubOptions(),
+        arrangement=Arrangement(),
     )
     graph = arguments[arguments.index("-filter_complex") + 1]
     assert "in_range=pc:out_color_matrix=bt709:out_range=tv" in graph

@@ -18,6 +18,7 @@ import websocket
 from dubcli.checkpoints import ManifestEntry
 from dubcli.config import DubOptions
 from dubcli.media.binary import find_ffmpeg
+from dubcli.media.lengths import plan_length
 from dubcli.media.probe import probe_video
 from dubcli.report.records import Curves, Number, QcReport
 
@@ -241,7 +242,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., QcReport]:
             "speech": folder / "speech.wav",
             "output": output,
             "info": probe_video(video),
-            "source_count": SOURCE_FRAMES,
+            "plan": plan_length("bounce", SOURCE_FRAMES, FRAMES / RATE, RATE),
             "curves": made_curves(),
             "numbers": (
                 Number("LSE-C", "mouth", 3.5, 6.25, "", "higher", None),

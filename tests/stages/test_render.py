@@ -1,6 +1,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from itertools import islice
 
 import cv2
@@ -10,7 +11,7 @@ import torch
 
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import WindowDrawer
-from dubcli.media.bounce import bounced_indices
+from dubcli.media.lengths import plan_length
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
 from dubcli.records import Analysis, Bytes, Float, Frame, MouthTrack
 from dubcli.stages.render import (
@@ -205,7 +206,7 @@ class Renders:
 
         own = self.draw.own_displacement(analysis.beta)
         mouths = (MouthTrack(own[t] + mouth, t) for t in order)
-        return face.render(frames(), mouths, wanted)
+        return face.render(frames(), mouths, wanted, np.array(order))
 
     def __call__(self, analysis: Analysis, order: Sequence[int], **named) -> list[DubbedFrame]:
         return list(self.stream(analysis, order, **named))
@@ -308,20 +309,32 @@ class Names(FaceRenderer):
     def _see(self, frame: Frame) -> _Seen:
         return _Seen(frame, None, None, None)
 
+    def _window(self, t: int) -> set[int]:
+        return set(face_window(t, self.length, face=self._face_references).tolist())
+
     def _finish(self, item, mouth, seen, workers) -> tuple[int, list[int]]:
         t = item.frame.index
-        return t, [s for s in face_window(t, self.length, face=self._face_references) if s in seen]
+        return t, sorted(self._window(t) & seen.keys())
 
 
+def order_of(mode: str, length: int, count: int) -> list[int]:
+    return list(plan_length(mode, length, Fraction(count, 25), Fraction(25)).indices())
+
+
+@pytest.mark.parametrize("mode", ["bounce", "loop", "freeze", "remap"])
 @pytest.mark.parametrize("face_references", [1, 2, 3, 4, 5, 11])
-def test_chosen_frames_have_the_references_that_they_have_among_all(face_references: int) -> None:
-    for length, count in itertools.product((1, 2, 3, 5, 8, 13), (1, 4, 15, 40)):
-        order = list(bounced_indices(length, count))
+def test_chosen_frames_have_the_references_that_they_have_among_all(
+    face_references: int, mode: str
+) -> None:
+    for length, speech in itertools.product((1, 2, 3, 5, 8, 13), (1, 4, 15, 40)):
+        order = order_of(mode, length, speech)
+        count = len(order)
 
         def named(wanted: set[int] | None, length=length, order=order) -> list:
             frames = [Frame(t, PICTURES[0]) for t in order]
             mouths = [MouthTrack(OPEN, t) for t in order]
-            return list(Names(length, face_references).render(frames, mouths, wanted))
+            names = Names(length, face_references)
+            return list(names.render(frames, mouths, wanted, np.array(order)))
 
         everything = named(None)
         assert len(everything) == count
@@ -330,6 +343,33 @@ def test_chosen_frames_have_the_references_that_they_have_among_all(face_referen
         assert named({0, count // 2, count - 1}) == [
             everything[k] for k in sorted({0, count // 2, count - 1})
         ]
+
+
+@pytest.mark.parametrize(("mode", "speech"), [("loop", 24), ("remap", 31), ("freeze", 20)])
+def test_every_frame_has_all_its_neighbours_beside_seams_and_repeats(
+    mode: str, speech: int
+) -> None:
+    order = order_of(mode, 8, speech)
+    mouths = [MouthTrack(OPEN, t) for t in order]
+    named = Names(8, 5).render((Frame(t, PICTURES[0]) for t in order), mouths)
+    for t, (index, references) in zip(order, named, strict=True):
+        assert index == t
+        assert references == list(range(max(0, t - 2), min(8, t + 3)))
+
+
+def test_a_frame_that_stays_is_not_held_back() -> None:
+    taken = 0
+
+    def frames() -> Iterator[Frame]:
+        nonlocal taken
+        for t in [*range(8), *[7] * 100]:
+            taken += 1
+            yield Frame(t, PICTURES[0])
+
+    named = Names(8, 5).render(frames(), (MouthTrack(OPEN, 0) for _ in range(108)))
+    for number in range(1, 109):
+        next(named)
+        assert taken <= max(8, number)
 
 
 def test_chosen_frames_come_out_as_among_all(render: Renders, analysis: Analysis) -> None:

@@ -1,0 +1,155 @@
+from fractions import Fraction
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dubcli.config import LENGTH_MODES
+from dubcli.errors import InputError
+from dubcli.media.lengths import LengthPlan, plan_length
+
+RATES = (Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(50))
+FREE = [mode for mode in LENGTH_MODES if mode != "error"]
+
+durations = st.builds(Fraction, st.integers(1, 200_000), st.sampled_from([8000, 44100, 48000]))
+
+
+def frames_of(speech_s: Fraction, rate: Fraction) -> int:
+    """Count frames until they last as long as the speech."""
+    count = 0
+    while count / rate < speech_s:
+        count += 1
+    return count
+
+
+def walked(mode: str, n: int, m: int) -> list[int]:
+    """Return the source frames of an output by walking through the video as a player would."""
+    if mode == "bounce":
+        at, way, walk = 0, 1, []
+        while len(walk) < m:
+            walk.append(at)
+            if not 0 <= at + way < n:
+                way = -way
+            at += way if n > 1 else 0
+        return walk
+    if mode == "loop":
+        walk = []
+        while len(walk) < m:
+            walk += range(n)
+        return walk[:m]
+    if mode == "cut":
+        return [t for t in range(n) if t < m]
+    if mode == "freeze":
+        return [*range(n), *[n - 1] * (m - n)]
+    middles = [Fraction(2 * k + 1, 2 * m) for k in range(m)]  # as shares of the whole
+    return [next(t for t in range(n) if middle < Fraction(t + 1, n)) for middle in middles]
+
+
+@pytest.mark.parametrize("mode", FREE)
+@given(n=st.integers(1, 90), speech_s=durations, rate=st.sampled_from(RATES))
+def test_indices_are_those_of_a_player(
+    mode: str, n: int, speech_s: Fraction, rate: Fraction
+) -> None:
+    plan = plan_length(mode, n, speech_s, rate)
+    m = frames_of(speech_s, rate)
+    indices = list(plan.indices())
+    assert indices == walked(mode, n, m)
+    assert len(indices) == plan.frame_count
+
+
+@pytest.mark.parametrize("mode", FREE)
+@given(n=st.integers(1, 90), speech_s=durations, rate=st.sampled_from(RATES))
+def test_sound_fills_the_picture_but_for_a_part_of_its_last_frame(
+    mode: str, n: int, speech_s: Fraction, rate: Fraction
+) -> None:
+    plan = plan_length(mode, n, speech_s, rate)
+    assert 0 <= plan.frame_count / rate - plan.sound_s < 1 / rate
+    if mode == "cut":
+        assert plan.sound_s == min(speech_s, max(speech_s if plan.frame_count < n else 0, n / rate))
+    elif mode == "freeze":
+        assert plan.sound_s >= speech_s
+    else:
+        assert plan.sound_s == speech_s
+
+
+@pytest.mark.parametrize(
+    ("mode", "longer", "equal", "shorter"),
+    [
+        ("bounce", (75, "3"), (50, "2"), (25, "1")),
+        ("loop", (75, "3"), (50, "2"), (25, "1")),
+        ("cut", (50, "2"), (50, "2"), (25, "1")),
+        ("freeze", (75, "3"), (50, "2"), (50, "2")),
+        ("remap", (75, "3"), (50, "2"), (25, "1")),
+    ],
+)
+def test_the_table_of_the_readme(
+    mode: str, longer: tuple[int, str], equal: tuple[int, str], shorter: tuple[int, str]
+) -> None:
+    for speech_s, (frames, sound_s) in ((3, longer), (2, equal), (1, shorter)):
+        plan = plan_length(mode, 50, Fraction(speech_s), Fraction(25))
+        assert (plan.frame_count, plan.sound_s) == (frames, Fraction(sound_s))
+
+
+@pytest.mark.parametrize("mode", LENGTH_MODES)
+def test_speech_that_ends_within_the_last_frame_changes_nothing(mode: str) -> None:
+    speech_s = Fraction(49, 25) + Fraction(1, 48000)
+    plan = plan_length(mode, 50, speech_s, Fraction(25))
+    assert list(plan.indices()) == list(range(50))
+    assert plan.sound_s == speech_s
+    assert list(plan.warnings()) == []
+
+
+def test_hours_are_planned_without_a_list() -> None:
+    for mode in FREE:
+        plan = plan_length(mode, 10**9, Fraction(10**8), Fraction(25))
+        assert next(islice(plan.indices(), 5, None)) in {2, 5}  # remap: 2.5 times slower or not
+
+
+def test_frames_more_than_one_apart_are_refused_by_error() -> None:
+    for speech_s in (Fraction(51, 25), Fraction(49, 25)):
+        plan = plan_length("error", 50, speech_s, Fraction(25))
+        assert plan.frame_count == speech_s * 25
+        assert max(plan.indices()) <= 49
+    for speech_s in (Fraction(51, 25) + Fraction(1, 16000), Fraction(19, 10)):
+        with pytest.raises(InputError, match="differ in length by more than one frame"):
+            plan_length("error", 50, speech_s, Fraction(25))
+
+
+def test_the_refusal_names_both_lengths() -> None:
+    with pytest.raises(InputError) as caught:
+        plan_length("error", 12, Fraction(3, 4), Fraction(24))
+    assert str(caught.value) == (
+        "the speech (0.75 s) and the video (0.50 s) differ in length by more than one frame, and "
+        "--length is error; give speech of the video's length or another --length"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "speech_s", "consequence"),
+    [
+        ("bounce", "3", "longer than the video (2.00 s): the video runs forward and backward"),
+        ("loop", "3", "longer than the video (2.00 s): the video starts again from its first"),
+        ("cut", "3", "longer than the video (2.00 s): the last 1.00 s of the speech are cut off"),
+        ("freeze", "3", "longer than the video (2.00 s): the video's last frame stays"),
+        ("remap", "3", "longer than the video (2.00 s): the video runs at 0.667 of its speed"),
+        ("remap", "1", "shorter than the video (2.00 s): the video runs at 2.000 of its speed"),
+        ("freeze", "1", "shorter than the video (2.00 s): silence follows the speech"),
+        ("cut", "1", "shorter than the video (2.00 s): the output ends with the speech"),
+        ("loop", "1", "shorter than the video (2.00 s): the output ends with the speech"),
+    ],
+)
+def test_warnings_say_what_becomes_of_the_difference(
+    mode: str, speech_s: str, consequence: str
+) -> None:
+    plan: LengthPlan = plan_length(mode, 50, Fraction(speech_s), Fraction(25))
+    (warning,) = plan.warnings()
+    assert warning.startswith(f"the speech ({float(speech_s):.2f} s) is 1.00 s {consequence}")
+
+
+@pytest.mark.parametrize(
+    ("mode", "count", "speech_s"), [("stretch", 3, 1), ("loop", 0, 1), ("loop", 3, 0)]
+)
+def test_what_cannot_be_planned_is_refused(mode: str, count: int, speech_s: int) -> None:
+    with pytest.raises(ValueError, match="cannot plan"):
+        plan_length(mode, count, Fraction(speech_s), Fraction(25))
