@@ -12,13 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dubcli.config import DubOptions, EvaluationOptions
+    from dubcli.config import CacheOptions, DubOptions, EvaluationOptions
     from dubcli.errors import DubError
     from dubcli.evaluation.evaluate import evaluate
     from dubcli.loading import load_models
     from dubcli.pipeline import analyze, dub
 
 __all__ = [
+    "CacheOptions",
     "DubError",
     "DubOptions",
     "EvaluationOptions",
@@ -31,6 +32,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
+    "CacheOptions": "dubcli.config",
     "DubError": "dubcli.errors",
     "DubOptions": "dubcli.config",
     "EvaluationOptions": "dubcli.config",

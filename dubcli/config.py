@@ -11,6 +11,7 @@ CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
 
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
+CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
 
 
@@ -21,6 +22,26 @@ def _refuse_outside(options: object, *ranges: tuple[str, float, float]) -> None:
         if not low <= value <= high:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is {value}: give a value from {low} to {high}")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """Whether and where analyses of videos are kept."""
+
+    use: bool = True
+    folder: Path | None = None  # None: $DUBCLI_CACHE, else where the system keeps caches
+    limit_mb: int = 1000  # megabytes of all entries; those unused for longest are removed
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            InputError: Naming the option, its value and its range.
+        """
+        if not 1 <= self.limit_mb <= CACHE_LIMIT_MB:
+            raise InputError(
+                f"--cache-limit is {self.limit_mb}: give a value from 1 to {CACHE_LIMIT_MB}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,7 @@ class DubOptions:
     preset: str = "medium"  # x264's speed
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
     overwrite: bool = False
+    cache: CacheOptions = CacheOptions()
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -70,6 +92,7 @@ class EvaluationOptions:
     every: int = 5  # the costly measures look at one frame in so many
     leak_test: bool = False  # dub the source with silence: the mouth must stop
     leak_seconds: float = 5.0  # of silence
+    cache: CacheOptions = DEFAULTS.cache
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.

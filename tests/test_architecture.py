@@ -25,14 +25,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": FOUNDATION | {"geometry", "networks"},
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
     "extras": {"errors", "records", "geometry", "networks", "checkpoints"},
+    "cache": FOUNDATION | {"geometry"},
     "report": FOUNDATION | {"geometry", "media", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading", "extras"},
-    "pipeline": FOUNDATION | LOWER | {"loading", "report"},
+    "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache"},
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
     "bench": FOUNDATION | {"media", "loading", "pipeline"},
     "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
     "cli": FOUNDATION
-    | {"pipeline", "training", "evaluation", "checkpoints", "preview", "bench", "timecode"},
+    | {
+        "pipeline",
+        "training",
+        "evaluation",
+        "checkpoints",
+        "preview",
+        "bench",
+        "timecode",
+        "cache",
+    },
 }
 ENTRANCES = {"__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
