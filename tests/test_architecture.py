@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
     "extras": {"errors", "records", "geometry", "networks", "checkpoints"},
     "cache": FOUNDATION | {"geometry"},
+    "doctor": FOUNDATION | {"media", "stages", "checkpoints", "cache"},
     "report": FOUNDATION | {"geometry", "media", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading", "extras"},
     "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache"},
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "bench",
         "timecode",
         "cache",
+        "doctor",
     },
 }
 ENTRANCES = {"__init__", "__main__"}

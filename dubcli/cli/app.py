@@ -21,6 +21,7 @@ from dubcli.checkpoints import models_root, read_manifest, verified_file
 from dubcli.cli import console
 from dubcli.cli.bench import bench
 from dubcli.cli.cache import cache_app
+from dubcli.cli.doctor import doctor
 from dubcli.cli.evaluate import evaluate
 from dubcli.cli.options import (
     AudioEncoderOption,
@@ -68,6 +69,7 @@ app.command("preview")(preview)
 app.command("bench")(bench)
 app.command("style-sim")(style_sim)
 app.command("evaluate")(evaluate)
+app.command("doctor")(doctor)
 
 
 def _print_version(wanted: bool) -> None:
