@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dubcli.batch.plan import plan_batch
     from dubcli.batch.run import run_batch
     from dubcli.batch.status import batch_status
-    from dubcli.config import BatchOptions, DubOptions, EvaluationOptions
+    from dubcli.config import BatchOptions, CacheOptions, DubOptions, EvaluationOptions
     from dubcli.errors import DubError
     from dubcli.evaluation.evaluate import evaluate
     from dubcli.loading import load_models
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchOptions",
+    "CacheOptions",
     "DubError",
     "DubOptions",
     "EvaluationOptions",
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BatchOptions": "dubcli.config",
+    "CacheOptions": "dubcli.config",
     "DubError": "dubcli.errors",
     "DubOptions": "dubcli.config",
     "EvaluationOptions": "dubcli.config",

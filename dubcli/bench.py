@@ -19,7 +19,7 @@ from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
 
-from dubcli.config import BENCH_HEIGHTS, BENCH_SECONDS, DEFAULTS, DubOptions
+from dubcli.config import BENCH_HEIGHTS, BENCH_SECONDS, DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.media.excerpt import cut_speech, scale_clip
 from dubcli.media.probe import probe_audio, probe_video
@@ -187,7 +187,7 @@ def _measure(clip: Path, speech: Path, options: DubOptions, started: float) -> t
     imported = time.perf_counter()
     models = load_models(options)
     loaded = time.perf_counter()
-    options = replace(options, overwrite=True)
+    options = replace(options, overwrite=True, cache=CacheOptions(use=False))
     output = clip.with_name(f"{clip.stem}-out.mp4")
     first = dub(clip, speech, output, models=models, options=options)
     ended = time.perf_counter()

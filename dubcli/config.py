@@ -17,6 +17,7 @@ LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
+CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
 
 
@@ -33,6 +34,26 @@ def _refuse_others(options: object, name: str, choices: tuple[str, ...]) -> None
     """Raise InputError if the named option is none of its choices."""
     if getattr(options, name) not in choices:
         raise InputError(f"--{name} is {getattr(options, name)}: give one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """Whether and where analyses of videos are kept."""
+
+    use: bool = True
+    folder: Path | None = None  # None: $DUBCLI_CACHE, else where the system keeps caches
+    limit_mb: int = 1000  # megabytes of all entries; those unused for longest are removed
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            InputError: Naming the option, its value and its range.
+        """
+        if not 1 <= self.limit_mb <= CACHE_LIMIT_MB:
+            raise InputError(
+                f"--cache-limit is {self.limit_mb}: give a value from 1 to {CACHE_LIMIT_MB}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,7 @@ class DubOptions:
     preset: str = "medium"  # x264's speed
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
     overwrite: bool = False
+    cache: CacheOptions = CacheOptions()
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -86,6 +108,7 @@ class EvaluationOptions:
     every: int = 5  # the costly measures look at one frame in so many
     leak_test: bool = False  # dub the source with silence: the mouth must stop
     leak_seconds: float = 5.0  # of silence
+    cache: CacheOptions = DEFAULTS.cache
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.

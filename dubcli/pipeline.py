@@ -20,7 +20,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from dubcli.config import CONTAINERS, DEFAULTS, DubOptions
+from dubcli.cache import AnalysisCache
+from dubcli.config import CONTAINERS, DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import FaceModels, Models, load_face_models, load_models
@@ -125,11 +126,46 @@ def analyze(
         InputError: If the file is no video or shows no face.
     """
     models = models or load_face_models(options)
-    return _analyze(probe_video(video), models, Clock(on_progress), [])
+    return _analyze(probe_video(video), models, Clock(on_progress), [], cache=options.cache)
 
 
-def _analyze(info: VideoInfo, models: FaceModels, clock: Clock, warnings: list[str]) -> Analysis:
-    """Pass 1: frames to numbers."""
+def _analyze(
+    info: VideoInfo,
+    models: FaceModels,
+    clock: Clock,
+    warnings: list[str],
+    *,
+    cache: CacheOptions,
+) -> Analysis:
+    """Pass 1: frames to numbers, or the same numbers as an earlier run found them.
+
+    The seconds have a stage "cache" where they were found, else "track" and "fit".
+    """
+    if not cache.use:
+        return _track_and_fit(info, models, clock, warnings)
+    place = AnalysisCache(
+        info.path, models.tracker, models.morphable, options=cache, warnings=warnings
+    )
+    for _ in clock.watch("hash", place.identify(), place.blocks):
+        pass
+    started = time.perf_counter()
+    if (kept := place.read()) is not None:
+        clock.add("cache", time.perf_counter() - started)
+        warnings += kept.warnings
+        return kept.analysis
+    raised: list[str] = []
+    analysis = _track_and_fit(info, models, clock, raised)
+    warnings += raised
+    started = time.perf_counter()
+    place.write(analysis, raised)
+    clock.add("store", time.perf_counter() - started)
+    return analysis
+
+
+def _track_and_fit(
+    info: VideoInfo, models: FaceModels, clock: Clock, warnings: list[str]
+) -> Analysis:
+    """Frames to landmarks to coefficients."""
     started = time.perf_counter()
     with (
         FrameReader(info) as reader,
@@ -209,7 +245,7 @@ def prepare(
     models = models or load_models(options)
     clock.add("load", time.perf_counter() - started)
 
-    analysis = _analyze(info, models, clock, warnings)
+    analysis = _analyze(info, models, clock, warnings, cache=options.cache)
     plan = plan_length(options.length, len(analysis), speech.duration_s, info.frame_rate)
     warnings += [*plan.warnings(), *_format_warnings(info)]
     amount = _effect_amount(info, analysis)

@@ -1,6 +1,7 @@
 """A small linear face on MediaPipe's canonical mesh, and clips drawn from it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,25 @@ class KnownClip:
     rotation: Tensor  # [T, 3]
     translation_px: Tensor  # [T, 2]
     scale_px: Tensor  # [T]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep analyses out of the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUBCLI_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_the_test(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let no test find what another one has kept: many put stand-ins in the tracker's place."""
+    folder = tmp_path_factory.getbasetemp() / "caches" / str(id(request.node))
+    monkeypatch.setenv("DUBCLI_CACHE", str(folder))
 
 
 @pytest.fixture(scope="session")

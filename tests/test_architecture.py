@@ -25,9 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": FOUNDATION | {"geometry", "networks"},
     "loading": FOUNDATION | {"geometry", "networks", "checkpoints"},
     "extras": {"errors", "records", "geometry", "networks", "checkpoints"},
+    "cache": FOUNDATION | {"geometry"},
+    "doctor": FOUNDATION | {"media", "stages", "checkpoints", "cache"},
     "report": FOUNDATION | {"geometry", "media", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading", "extras"},
-    "pipeline": FOUNDATION | LOWER | {"loading", "report"},
+    "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache"},
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
     "bench": FOUNDATION | {"media", "loading", "pipeline"},
     "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
@@ -42,6 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "preview",
         "bench",
         "timecode",
+        "cache",
+        "doctor",
     },
 }
 ENTRANCES = {"__init__", "__main__"}

@@ -12,6 +12,7 @@ from dubcli.errors import CheckpointError, DubError, InputError, MediaError
 def test_public_names_are_these() -> None:
     assert set(dubcli.__all__) == {
         "BatchOptions",
+        "CacheOptions",
         "DubError",
         "DubOptions",
         "EvaluationOptions",

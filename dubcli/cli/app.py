@@ -22,9 +22,13 @@ from dubcli.checkpoints import models_root, read_manifest, verified_file
 from dubcli.cli import console
 from dubcli.cli.batch import batch
 from dubcli.cli.bench import bench
+from dubcli.cli.cache import cache_app
+from dubcli.cli.doctor import doctor
 from dubcli.cli.evaluate import evaluate
 from dubcli.cli.options import (
     AudioEncoderOption,
+    CacheFolderOption,
+    CacheLimitOption,
     CloseInSilenceOption,
     CrfOption,
     DeviceOption,
@@ -41,12 +45,13 @@ from dubcli.cli.options import (
     ReportOption,
     SpeechArgument,
     ThreadsOption,
+    UseCacheOption,
     VideoArgument,
 )
 from dubcli.cli.preview import preview
 from dubcli.cli.style_sim import style_sim
 from dubcli.cli.train import train_app
-from dubcli.config import DEFAULTS, DubOptions
+from dubcli.config import DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import CollectedInputError, DubError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -63,11 +68,13 @@ app = typer.Typer(
 models_app = typer.Typer(help="The checkpoints that dubcli uses.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
+app.add_typer(cache_app, name="cache")
 app.command("preview")(preview)
 app.command("bench")(bench)
 app.command("batch")(batch)
 app.command("style-sim")(style_sim)
 app.command("evaluate")(evaluate)
+app.command("doctor")(doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -104,6 +111,9 @@ def dub(
     preset: PresetOption = DEFAULTS.preset,
     threads: ThreadsOption = DEFAULTS.threads,
     overwrite: OverwriteOption = DEFAULTS.overwrite,
+    cache: UseCacheOption = DEFAULTS.cache.use,
+    cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
+    cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -127,6 +137,7 @@ def dub(
         preset=preset,
         threads=threads,
         overwrite=overwrite,
+        cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     with console.progress() as on_progress:
         done = run(video, speech, output, options=options, report=report, on_progress=on_progress)

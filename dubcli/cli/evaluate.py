@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dubcli.cli import console
-from dubcli.cli.options import DeviceOption, ModelsOption, ThreadsOption
-from dubcli.config import EVALUATION_DEFAULTS, EvaluationOptions
+from dubcli.cli.options import (
+    CacheFolderOption,
+    CacheLimitOption,
+    DeviceOption,
+    ModelsOption,
+    ThreadsOption,
+    UseCacheOption,
+)
+from dubcli.config import EVALUATION_DEFAULTS, CacheOptions, EvaluationOptions
 from dubcli.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,6 +70,9 @@ def evaluate(
     device: DeviceOption = EVALUATION_DEFAULTS.device,
     models: ModelsOption = EVALUATION_DEFAULTS.models,
     threads: ThreadsOption = EVALUATION_DEFAULTS.threads,
+    cache: UseCacheOption = EVALUATION_DEFAULTS.cache.use,
+    cache_folder: CacheFolderOption = EVALUATION_DEFAULTS.cache.folder,
+    cache_limit: CacheLimitOption = EVALUATION_DEFAULTS.cache.limit_mb,
     as_json: JsonRowsOption = False,
     as_csv: CsvRowsOption = False,
 ) -> None:
@@ -79,6 +89,7 @@ def evaluate(
         every=every,
         leak_test=leak_test,
         leak_seconds=leak_seconds,
+        cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     from dubcli.evaluation.batch import attempt, pairs
     from dubcli.evaluation.evaluate import load_for

@@ -62,6 +62,21 @@ ReportOption = Annotated[
         show_default="none",
     ),
 ]
+UseCacheOption = Annotated[
+    bool,
+    typer.Option("--cache/--no-cache", help="Keep what was found out about INPUT, and reuse it."),
+]
+CacheFolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-folder",
+        help="Where it is kept.",
+        show_default="$DUBCLI_CACHE, else the system's place for caches",
+    ),
+]
+CacheLimitOption = Annotated[
+    int, typer.Option("--cache-limit", help="Most that is kept there, MB.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 DataOption = Annotated[Path, typer.Option(help="Folder of training clips.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder for what is computed once per clip.")]

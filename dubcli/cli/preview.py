@@ -11,6 +11,8 @@ import typer
 from dubcli.cli import console
 from dubcli.cli.options import (
     AudioEncoderOption,
+    CacheFolderOption,
+    CacheLimitOption,
     CloseInSilenceOption,
     DeviceOption,
     FaceReferencesOption,
@@ -22,9 +24,10 @@ from dubcli.cli.options import (
     OverwriteOption,
     SpeechArgument,
     ThreadsOption,
+    UseCacheOption,
     VideoArgument,
 )
-from dubcli.config import DEFAULTS, PREVIEW_MOMENTS, DubOptions
+from dubcli.config import DEFAULTS, PREVIEW_MOMENTS, CacheOptions, DubOptions
 from dubcli.records import PreviewReport
 from dubcli.timecode import parse_time
 
@@ -58,6 +61,9 @@ def preview(
     length: LengthOption = DEFAULTS.length,
     threads: ThreadsOption = DEFAULTS.threads,
     overwrite: OverwriteOption = DEFAULTS.overwrite,
+    cache: UseCacheOption = DEFAULTS.cache.use,
+    cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
+    cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     as_json: JsonOption = False,
 ) -> None:
     """Show a few frames of the dub of INPUT with SPEECH, source over dub, in one picture.
@@ -77,6 +83,7 @@ def preview(
         length=length,
         threads=threads,
         overwrite=overwrite,
+        cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     times = [parse_time(text, "--at") for text in at or ()]
     with console.progress() as on_progress:

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dubcli.cli import console
-from dubcli.cli.options import JsonOption, ModelsOption, OverwriteOption, ThreadsOption
-from dubcli.config import DEFAULTS, DubOptions
+from dubcli.cli.options import (
+    CacheFolderOption,
+    CacheLimitOption,
+    JsonOption,
+    ModelsOption,
+    OverwriteOption,
+    ThreadsOption,
+    UseCacheOption,
+)
+from dubcli.config import DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,13 +46,17 @@ def style_sim(
     models: ModelsOption = DEFAULTS.models,
     threads: ThreadsOption = DEFAULTS.threads,
     overwrite: OverwriteOption = DEFAULTS.overwrite,
+    cache: UseCacheOption = DEFAULTS.cache.use,
+    cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
+    cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     as_json: JsonOption = False,
 ) -> None:
     """Print StyleSim of A and B: 1.000 moves the mouth alike, 0.000 unlike.
 
     Put -- before file names that begin with a dash.
     """
-    options = DubOptions(models=models, threads=threads)
+    kept = CacheOptions(cache, cache_folder, cache_limit)
+    options = DubOptions(models=models, threads=threads, cache=kept)
     if matrix is None:
         if a is None or b is None:
             raise InputError("style-sim: give two videos, or --matrix FOLDER")

@@ -85,10 +85,12 @@ def evaluate(
         check_comparable(made, real)
     sound = probe_audio(speech).path if speech is not None else _own_sound(made)
     models = models or load_for(options)
+    kept = DubOptions(cache=options.cache)
     theirs = None
     if reference is not None:
-        theirs = analyze(reference, models=models, on_progress=named("reference", on_progress))
-    ours = analyze(video, models=models, on_progress=named("video", on_progress))
+        watch = named("reference", on_progress)
+        theirs = analyze(reference, models=models, options=kept, on_progress=watch)
+    ours = analyze(video, models=models, options=kept, on_progress=named("video", on_progress))
     count = len(ours) if theirs is None else min(len(ours), len(theirs))
     warnings: list[str] = []
     if real is not None and theirs is not None:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dubcli.config import DubOptions, EvaluationOptions
+from dubcli.config import CacheOptions, DubOptions, EvaluationOptions
 from dubcli.evaluation.lips import FEWEST, common_openings
 from dubcli.evaluation.measures import number
 from dubcli.evaluation.progress import named
@@ -63,14 +63,18 @@ def leak_rows(
     """
     info = probe_video(source)
     length = min(Fraction(options.leak_seconds), len(analysis) / info.frame_rate)
-    dubbing = DubOptions(device=options.device, models=options.models, threads=options.threads)
+    dubbing = DubOptions(
+        device=options.device, models=options.models, threads=options.threads, cache=options.cache
+    )
+    passing = DubOptions(cache=CacheOptions(use=False))  # its dub is thrown away
     with TemporaryDirectory(prefix="dubcli-leak-") as name:
         folder = Path(name)
         silence, output = folder / "silence.wav", folder / "dub.mkv"
         write_silence(silence, length)
         watch = named("leak", on_progress)
         dub(source, silence, output, models=models, options=dubbing, on_progress=watch)
-        after = analyze(output, models=models, on_progress=named("leak dub", on_progress))
+        watch = named("leak dub", on_progress)
+        after = analyze(output, models=models, options=passing, on_progress=watch)
         ours, theirs = common_openings(after, analysis)
         if len(ours) < FEWEST:
             for quantity in QUANTITIES:

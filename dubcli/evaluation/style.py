@@ -110,7 +110,7 @@ def style_sim(
     Args:
         a: A video of a talking person.
         b: Another one: of the same person, of someone else, or a dub of ``a``.
-        options: ``models`` and ``threads`` are read.
+        options: ``models``, ``threads`` and ``cache`` are read.
         on_progress: Called with the progress of tracking.
 
     Raises:
@@ -119,7 +119,7 @@ def style_sim(
     """
     face, encoder = _load(options)
     (style_a, frames_a), (style_b, frames_b) = (
-        _style_of(video, face, encoder, on_progress) for video in (a, b)
+        _style_of(video, face, encoder, options, on_progress) for video in (a, b)
     )
     similarity = style_similarity(style_a, style_b)
     return StyleSimilarity(similarity, frames_a, frames_b, encoder.name, encoder.sha256)
@@ -135,7 +135,7 @@ def style_matrix(
 
     Args:
         folder: Its videos are compared, not those of folders in it.
-        options: ``models`` and ``threads`` are read.
+        options: ``models``, ``threads`` and ``cache`` are read.
         on_progress: Called with the progress of tracking.
 
     Raises:
@@ -159,7 +159,7 @@ def style_matrix(
     failures: list[StyleFailure] = []
     for path in candidates:
         try:
-            styles[path] = _style_of(path, face, encoder, on_progress)
+            styles[path] = _style_of(path, face, encoder, options, on_progress)
         except DubError as error:
             log.info("left out: %s", error)
             failures.append(StyleFailure(path, str(error)))
@@ -187,7 +187,11 @@ def _load(options: DubOptions) -> tuple[FaceModels, StyleEncoder]:
 
 
 def _style_of(
-    video: Path, face: FaceModels, encoder: StyleEncoder, on_progress: OnProgress | None
+    video: Path,
+    face: FaceModels,
+    encoder: StyleEncoder,
+    options: DubOptions,
+    on_progress: OnProgress | None,
 ) -> tuple[Float, int]:
     """Return a video's style and how many of its frames it was taken from."""
 
@@ -196,7 +200,7 @@ def _style_of(
         if on_progress is not None:
             on_progress(Progress(f"{event.stage} {video.name}", event.done, event.total))
 
-    analysis = analyze(video, models=face, on_progress=tell)
+    analysis = analyze(video, models=face, options=options, on_progress=tell)
     frame_rate = probe_video(video).frame_rate
     style = embed_style(analysis, frame_rate, encoder, name=str(video))
     return style, sum(s.stop - s.start for s in stretches(analysis, frame_rate))

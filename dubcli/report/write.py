@@ -180,6 +180,7 @@ def number_fields(number: NumberLike) -> dict[str, Any]:
 def settings_fields(report: QcReport) -> dict[str, Any]:
     """Return the options by name, with the device that was used."""
     chosen = asdict(report.options)
+    del chosen["cache"]  # changes nothing in the dub
     chosen["models"] = None if report.options.models is None else str(report.options.models)
     return {**chosen, "device_used": report.device}
 

@@ -13,7 +13,7 @@ import pytest
 
 import dubcli
 from dubcli.cli import app, console
-from dubcli.config import DEFAULTS, DubOptions
+from dubcli.config import DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError, MediaError
 from dubcli.records import DubReport, Progress
 
@@ -155,10 +155,14 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--crf": "30",
         "--preset": "fast",
         "--threads": "2",
+        "--cache-folder": "kept",
+        "--cache-limit": "5",
     }
     arguments = [word for pair in given.items() for word in pair]
 
-    outcome = run("dub", "a", "b", "-o", "c", *arguments, "--no-close-in-silence", "-y")
+    outcome = run(
+        "dub", "a", "b", "-o", "c", *arguments, "--no-close-in-silence", "--no-cache", "-y"
+    )
 
     assert outcome.code == 0
     assert call.options[0] == DubOptions(
@@ -173,6 +177,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         preset="fast",
         threads=2,
         overwrite=True,
+        cache=CacheOptions(use=False, folder=Path("kept"), limit_mb=5),
     )
     changed = [f.name for f in fields(DubOptions)]
     assert all(getattr(call.options[0], name) != getattr(DEFAULTS, name) for name in changed)
