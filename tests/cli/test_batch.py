@@ -37,7 +37,7 @@ JOBS = (
 REPORT = BatchReport(Path("out"), JOBS, ("v/d.mp4: no speech",))
 TABLE = (
     "done        out/a.mp4: 40 of 50 frames dubbed in 1.2 s\n"
-    "              warning: 10 not\n"
+    "              warning: 10 are not\n"
     "failed      out/b.mp4: v/b.mp4: no face\n"
     "skipped     out/c.mp4\n"
     "done 1, skipped 1, failed 1\n"
