@@ -212,14 +212,16 @@ class _Run:
     def _end(self) -> None:
         """Let workers go; those that are still at a job clean up first."""
         for worker in self._workers:
-            worker.link.close()
-            if worker.job is not None:
+            if worker.job is None:
+                worker.link.close()
+            else:
                 worker.process.terminate()
         for worker in self._workers:
             worker.process.join(LEAVE_S)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+            worker.link.close()
 
 
 def _event(outcome: Outcome, job: Job, folder: Path) -> Event:

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection as connections
 from multiprocessing import parent_process
@@ -125,12 +126,10 @@ def work(
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     dubber, tell = Dubber(options, checkpoints), Teller(link)
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):  # the batch has closed its end
+        while True:
             task = link.recv()
-        except EOFError:
-            return
-        link.send(dubber.attempt(task, tell))
+            link.send(dubber.attempt(task, tell))
 
 
 def _leave(number: int, frame: Any) -> None:
