@@ -155,7 +155,7 @@ def test_options_of_the_dub_reach_the_mouth(shown: Callable[..., Sheet]) -> None
 
 def refused(clip: Path, speech: Path, output: Path, **named: object) -> str:
     with pytest.raises(InputError) as caught:
-        preview(clip, speech, output, options=OPTIONS, **named)
+        preview(clip, speech, output, **{"options": OPTIONS, **named})
     return str(caught.value)
 
 

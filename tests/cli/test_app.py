@@ -152,6 +152,8 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--lip-references": "7",
         "--face-references": "3",
         "--mouth-scale": "0.5",
+        "--length": "freeze",
+        "--loudness": "-23",
         "--crf": "30",
         "--preset": "fast",
         "--threads": "2",
@@ -173,6 +175,8 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         face_references=3,
         mouth_scale=0.5,
         close_in_silence=False,
+        length="freeze",
+        loudness=-23.0,
         crf=30,
         preset="fast",
         threads=2,
@@ -220,8 +224,19 @@ def test_traceback_comes_before_the_line_when_asked_for(
     assert outcome.err.endswith("\nerror: bad\n")
 
 
+def test_length_that_is_no_choice_is_refused_with_the_choices(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_dub(monkeypatch)
+    outcome = run("dub", "a", "b", "-o", "c", "--length", "stretch")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "error: --length is stretch: give one of bounce, loop, cut, freeze, remap, error\n"
+    )
+
+
 @pytest.mark.parametrize(
-    "name", ["lip-references", "face-references", "mouth-scale", "crf", "threads"]
+    "name", ["lip-references", "face-references", "mouth-scale", "loudness", "crf", "threads"]
 )
 def test_value_out_of_range_is_refused_with_the_range_that_help_states(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str
@@ -237,7 +252,7 @@ def test_value_out_of_range_is_refused_with_the_range_that_help_states(
     assert (outcome.code, call.options) == (2, [])
     low, high = (f"{float(number):g}" for number in found.group(2, 3))
     help_text = run("dub", "--help").out
-    assert re.search(rf"--{name} .*\b{low} to {high}\b", help_text)
+    assert re.search(rf"--{name} .* {low} to {high}\b", help_text)
 
 
 @pytest.mark.parametrize(
