@@ -32,6 +32,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dubcli.config import CacheOptions
+from dubcli.errors import InputError
 from dubcli.records import Analysis
 
 if TYPE_CHECKING:
@@ -257,12 +258,18 @@ def clear(folder: Path, older_than_days: float = 0.0) -> Removed:
         older_than_days: Only entries that have not been used for so long.
 
     Raises:
-        OSError: If a file may not be removed.
+        InputError: If a file may not be removed.
     """
     now, count, size = time.time(), 0, 0
     for entry in entries(folder):
         if now - entry.used >= older_than_days * DAY_S:
-            entry.file.unlink(missing_ok=True)
+            try:
+                entry.file.unlink(missing_ok=True)
+            except OSError as error:
+                raise InputError(
+                    f"{entry.file}: cannot be removed ({error.strerror}); "
+                    "check the folder's permissions, or end what uses it"
+                ) from error
             count, size = count + 1, size + entry.bytes
     _remove_abandoned(folder)
     return Removed(count, size)

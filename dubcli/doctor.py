@@ -148,7 +148,10 @@ def in_new_process(
 
 
 def _answer(
-    answer: Connection, name: str, function: Callable[..., Iterable[Check]], arguments: list[object]
+    answer: Connection,
+    name: str,
+    function: Callable[..., Iterable[Check]],
+    arguments: tuple[object, ...],
 ) -> None:
     """Send what a function finds; runs in the new process."""
     answer.send(list(_guarded(name, partial(function, *arguments))))

@@ -345,6 +345,18 @@ def test_clear_removes_old_entries_and_nothing_that_is_not_ours(
     assert clear(folder / "missing").entries == 0
 
 
+def test_entry_that_may_not_be_removed_is_an_input_error(
+    video: Path, models: FaceModels, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    place(video, models, folder).write(some_analysis(), [])
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(InputError, match=r"cannot be removed \(Permission denied\); check"):
+        clear(folder)
+
+
 def test_folder_is_the_option_then_the_environment_then_the_systems(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
