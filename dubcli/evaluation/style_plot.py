@@ -18,7 +18,7 @@ from dubcli.evaluation.style import StyleMatrix
 from dubcli.records import Float
 
 MAX_NAME = 28  # characters of a file name that are shown
-MAX_NUMBERED = 16  # videos up to which every cell shows its number
+MAX_WRITTEN = 12  # videos up to which cells show their values, and points their names
 CELL_INCH, LARGEST_INCH = 0.42, 24.0
 MAP_INCH = 7.0
 COLOURS = "viridis"
@@ -62,8 +62,9 @@ def plot_styles(matrix: StyleMatrix, path: Path) -> None:
     FigureCanvasAgg(figure)
     heat, points = figure.subplots(1, 2, width_ratios=(side + 1, MAP_INCH))
     names = [shortened(video.stem) for video in matrix.videos]
-    _draw_heat_map(figure, heat, matrix.similarity, names)
-    _draw_map(points, matrix.embeddings, names)
+    numbered = [f"{k} {name}" for k, name in enumerate(names, start=1)]  # as in the text table
+    _draw_heat_map(figure, heat, matrix.similarity, numbered)
+    _draw_map(points, matrix.embeddings, numbered)
     partial = path.with_name(f".{path.name}.partial")
     figure.savefig(partial, format="png", dpi=DOTS_PER_INCH)
     partial.replace(path)
@@ -108,13 +109,13 @@ def _draw_heat_map(figure: Figure, axes: Axes, similarity: Float, names: list[st
     """Draw the table as colours, with a bar that says which is which."""
     count = len(names)
     image = axes.imshow(similarity, cmap=COLOURS, vmin=0, vmax=1)
-    axes.set_xticks(range(count), names, rotation=90)
+    axes.set_xticks(range(count), [str(k) for k in range(1, count + 1)])
     axes.set_yticks(range(count), names)
     axes.tick_params(labelsize=9, length=0)
     axes.set_title("StyleSim of all pairs")
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("StyleSim: 0 unlike, 1 alike")
-    if count <= MAX_NUMBERED:
+    if count <= MAX_WRITTEN:
         for (row, column), value in np.ndenumerate(similarity):
             colour = "black" if value > LIGHT else "white"
             axes.text(
@@ -123,16 +124,18 @@ def _draw_heat_map(figure: Figure, axes: Axes, similarity: Float, names: list[st
 
 
 def _draw_map(axes: Axes, embeddings: Float, names: list[str]) -> None:
-    """Draw a named point per video."""
+    """Draw a point per video, named or, where names would hide each other, numbered."""
     places, share = flat_map(embeddings)
     axes.scatter(places[:, 0], places[:, 1], s=36, color="tab:blue", zorder=2)
     for name, (x, y) in zip(names, places, strict=True):
+        label = name if len(names) <= MAX_WRITTEN else name.partition(" ")[0]
         axes.annotate(
-            name, (float(x), float(y)), xytext=(5, 4), textcoords="offset points", fontsize=8
+            label, (float(x), float(y)), xytext=(5, 4), textcoords="offset points", fontsize=8
         )
     axes.set_title(f"Styles in two dimensions ({share:.0%} of their variance)")
     axes.set_xlabel("first principal component")
     axes.set_ylabel("second principal component")
     axes.set_aspect("equal", adjustable="datalim")
+    axes.set_box_aspect(1)
     axes.margins(0.2)
     axes.grid(visible=True, color="0.9", zorder=0)

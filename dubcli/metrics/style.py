@@ -26,8 +26,8 @@ def style_similarity(a: Float, b: Float) -> float:
         ValueError: If the sizes differ or a vector is 0.
 
     Example:
-        >>> style_similarity(np.array([1.0, 0.0]), np.array([1.0, 1.0])) ** 2
-        0.5
+        >>> round(style_similarity(np.array([1.0, 0.0]), np.array([1.0, 1.0])), 3)
+        0.707
     """
     if a.shape != b.shape:
         raise ValueError(f"embeddings have shapes {a.shape} and {b.shape}")

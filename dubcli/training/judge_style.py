@@ -23,6 +23,8 @@ LESS = 0.5  # of its motion: what a half is compared at beside the other half as
 TOGETHER = 10  # short clips that are compared together
 MOST_STYLES = 10  # of one person, so that nobody with many clips owns the table
 PERCENTILES = (5, 50, 95)
+COPY = 0.7  # correlation from which two clips of a person show one recording: a copy, or a dub
+COPY_FRAMES = 5  # that one of them may start later
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ def judge_style(data: Path, cache: Path, models: Path) -> tuple[StyleRow, ...]:
         of_set = [s for s in styles if s.set == name and s.name in validation]
         rows += _validation_rows(f"val {name}", of_set, encoder)
     rest = [s for s in styles if s.name not in validation]
-    rows.append(compare("held out", "different clips", _clip_styles(rest, encoder)))
+    clips = _clip_styles(different_recordings(rest), encoder)
+    rows.append(compare("held out", "different clips", clips))
     return tuple(row for row in rows if row is not None)
 
 
@@ -96,6 +99,30 @@ def compare(name: str, comparison: str, styles: Mapping[str, Sequence[Float]]) -
     )
 
 
+def different_recordings(clips: Sequence[StyleClip]) -> list[StyleClip]:
+    """Return the clips whose motion is not that of an earlier clip of the same person.
+
+    Pages that demonstrate a method show one recording several times, before and after.
+    """
+    kept: list[StyleClip] = []
+    for clip in clips:
+        earlier = [k.parts[0] for k in kept if k.speaker == clip.speaker]
+        if all(likeness(clip.parts[0], beta) < COPY for beta in earlier):
+            kept.append(clip)
+    return kept
+
+
+def likeness(a: Float, b: Float) -> float:
+    """Return the correlation of two motions in step, [N, E] and [M, E]: the best of a few lags."""
+    found = []
+    for lag in range(-COPY_FRAMES, COPY_FRAMES + 1):
+        x, y = a[max(lag, 0) :], b[max(-lag, 0) :]
+        count = min(len(x), len(y))
+        x, y = x[:count] - x[:count].mean(axis=0), y[:count] - y[:count].mean(axis=0)
+        found.append(float((x * y).sum() / np.sqrt(np.square(x).sum() * np.square(y).sum())))
+    return max(found)
+
+
 def _validation_rows(
     name: str, clips: Sequence[StyleClip], encoder: StyleEncoder
 ) -> list[StyleRow | None]:
@@ -112,7 +139,9 @@ def _validation_rows(
         rows.append(compare(name, f"halves, {seconds:g} s each", _styles(cut, encoder)))
     timid = {who: [of[0], _less(of[1])] for who, of in halves.items()}
     rows.append(compare(name, f"halves, one x {LESS:g}", _styles(timid, encoder)))
-    several = [c for of in by_person(clips).values() if len(of) > 1 for c in of]
+    several = [
+        c for of in by_person(different_recordings(clips)).values() if len(of) > 1 for c in of
+    ]
     rows.append(compare(name, "different clips", _clip_styles(several, encoder)))
     groups = {
         who: [

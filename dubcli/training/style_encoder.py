@@ -10,8 +10,7 @@ of its own.
 
 A transformer learns three hundred people by heart. So no batch shows the same people: both windows
 of a pair go through one random linear map of the face's motion, which makes them two windows of
-somebody who moves differently. On held-out speakers this is the difference between an AUC of 0.77
-and one of 0.85.
+somebody who moves differently. On held-out speakers the AUC rose from 0.75 to 0.89.
 """
 
 from collections.abc import Mapping, Sequence

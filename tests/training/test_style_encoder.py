@@ -15,7 +15,12 @@ from dubcli.loading import load_basis
 from dubcli.networks.style_encoder import StyleSimEncoder
 from dubcli.records import Float
 from dubcli.training.data import Clip, Landmarks, store_landmarks
-from dubcli.training.judge_style import compare, judge_style
+from dubcli.training.judge_style import (
+    compare,
+    different_recordings,
+    judge_style,
+    likeness,
+)
 from dubcli.training.style_data import StyleClip, fit_styles, held_out, store_style
 from dubcli.training.style_encoder import (
     StyleProblem,
@@ -151,6 +156,24 @@ def test_row_counts_pairs_within_and_across_people() -> None:
     # Of the 11 other pairs, 3 are alike too (a with c): they count half.
     assert row.auc == pytest.approx((8 + 3 / 2) / 11)
     assert compare("val", "test", {"a": [up], "b": [right]}) is None
+
+
+def test_clip_that_repeats_a_recording_is_left_out() -> None:
+    """A copy that starts later, a little noisy and with another resting mouth, is a copy."""
+    first, other = expression(1), expression(2)
+    noise = np.random.default_rng(0).normal(size=(100, 32)).astype(np.float32)
+    copy = first[3:103] + 0.1 * noise + 2
+    clips = [
+        StyleClip(name, person, "wild", (beta,))
+        for name, person, beta in (
+            ("a", "x", first),
+            ("b", "x", copy),
+            ("c", "x", other),
+            ("d", "y", first),
+        )
+    ]
+    assert [c.name for c in different_recordings(clips)] == ["a", "c", "d"]
+    assert likeness(first, copy) == pytest.approx(likeness(copy, first))
 
 
 def test_validation_clip_is_fitted_in_halves_and_others_whole(
