@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.training.judge import Validation, judge_models
 from dubcli.training.loop import LoopOptions
-from dubcli.training.run import LoopRecipe, train
+from dubcli.training.run import train
 from dubcli.training.train_geometry import train_geometry
 from dubcli.training.train_renderer import train_renderer
 
@@ -27,6 +27,11 @@ SPEECH = ROOT / "examples/media/speech.wav"
 COLUMNS = ("clip", "split", "kind", "speaker", "set", "seconds", "face_px", "sync", "sync_lag_ms")
 SECONDS = 2.0
 A_MOMENT = 0.02  # minutes: a step or two
+
+
+@dataclass(frozen=True)
+class LoopRecipe:
+    loop: LoopOptions
 
 
 def cut(source: Path, target: Path, start_s: float) -> None:
