@@ -1,14 +1,14 @@
 """``evaluate`` on a real clip with the checkpoints we ship."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from dubcli.config import EvaluationOptions
+from dubcli.config import CacheOptions, EvaluationOptions
 from dubcli.errors import InputError, MissingExtraError
 from dubcli.evaluation import evaluate as module
 from dubcli.evaluation.evaluate import evaluate
@@ -238,6 +238,7 @@ def watched(models: Models, options: EvaluationOptions, copy: Copy) -> Watched:
         raise MissingExtraError("eval")
 
     short, seen = copy("short", "trim=end_frame=8"), list[Progress]()
+    options = replace(options, cache=CacheOptions(use=False))  # or the second is not tracked
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "load_face_recogniser", fail)
         result = evaluate(short, short, models=models, options=options, on_progress=seen.append)
