@@ -18,7 +18,7 @@ from dubcli.records import Progress
 ROOT = Path(__file__).parents[1]
 FRANCK, SPEECH = (ROOT / "examples/media" / name for name in ("franck.mp4", "speech.wav"))
 OPTIONS = DubOptions(threads=1, models=ROOT / "models", preset="ultrafast")
-STAGES = {"track", "fit", "speech", "references", "render", "encode"}
+STAGES = {"track", "fit", "speech", "references", "render", "sound", "encode"}
 TIMING = Timing(2.0, 2.0, {"track": 1.0})
 SIZE = Size(180, 144, 4, 4, TIMING, TIMING, 0.1, 0.2, 500.0, None)
 MACHINE = Machine("Linux", 2, 1, "3.11", "2.13", "cpu", None)

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from dubcli import cache, pipeline
+from dubcli import cache
 from dubcli.cache import AnalysisCache, cache_folder, clear, entries
 from dubcli.config import CacheOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import FaceModels, load_face_models, load_models
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
-from dubcli.pipeline import analyze, dub
+from dubcli.pipeline import analysis, analyze, dub
 from dubcli.records import Analysis, Progress
 
 ROOT = Path(__file__).parents[1]
@@ -117,7 +117,7 @@ def test_second_dub_of_a_copy_tracks_nothing_and_has_the_same_frames(
     assert [entry.video for entry in entries(folder)] == ["another name.mp4"]
     assert frames_of(first.output) == frames_of(second.output)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "Tracker", None)  # tracking would raise TypeError
+        patch.setattr(analysis, "Tracker", None)  # tracking would raise TypeError
         kept = analyze(CLIP, models=whole, options=options)
     fresh = analyze(CLIP, models=whole, options=DubOptions(cache=CacheOptions(use=False)))
     assert_same(kept, fresh)

@@ -27,14 +27,15 @@ from pathlib import Path
 
 import torch
 
-from dubcli import pipeline
+from dubcli import loading
+from dubcli.pipeline import analysis, dub
 from dubcli.config import DubOptions
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
 from dubcli.stages.track import Tracker
 
 video, speech, output, remembered = sys.argv[1:4] + [int(sys.argv[4])]
 options = DubOptions(threads=1, preset="ultrafast", lip_references=3, face_references=3)
-models = pipeline.load_models(options)
+models = loading.load_models(options)
 torch.manual_seed(0)
 tiny = RendererHyper(  # keys and values of one width, 56, as in the real one: attention is quick
     channels=8, geometry_channels=4, decoder_channels=4, half_channels=4, full_channels=4,
@@ -52,10 +53,10 @@ class Remembers(Tracker):
         return self.seen[self.count % remembered]
 
 
-pipeline.Tracker = Remembers
-values = {name: getattr(models, name) for name in pipeline.Models.__dataclass_fields__}
-models = pipeline.Models(**{**values, "renderer": renderer})
-report = pipeline.dub(
+analysis.Tracker = Remembers
+values = {name: getattr(models, name) for name in loading.Models.__dataclass_fields__}
+models = loading.Models(**{**values, "renderer": renderer})
+report = dub(
     Path(video), Path(speech), Path(output), models=models, options=options
 )
 unit = 2**20 if sys.platform == "darwin" else 2**10

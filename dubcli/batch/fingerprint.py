@@ -12,7 +12,8 @@ from dubcli.checkpoints import sha256_of
 from dubcli.config import DubOptions
 from dubcli.errors import InputError
 
-PLACES = frozenset({"device", "models", "threads", "overwrite"})  # where and how, not what
+# Where and how, not what.
+PLACES = frozenset({"device", "models", "threads", "overwrite", "cache"})
 
 
 def settings(options: DubOptions) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def settings(options: DubOptions) -> dict[str, Any]:
 
     Example:
         >>> sorted(set(asdict(DubOptions())) - set(settings(DubOptions())))
-        ['device', 'models', 'overwrite', 'threads']
+        ['cache', 'device', 'models', 'overwrite', 'threads']
     """
     return {name: value for name, value in asdict(options).items() if name not in PLACES}
 

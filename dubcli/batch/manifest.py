@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from dubcli.batch.check import Named, problem_of_input, problems_of_outputs
 from dubcli.batch.fingerprint import settings
@@ -200,12 +201,19 @@ def _job(
         if name in FILES or name not in COLUMNS:
             continue
         try:
-            options = replace(options, **{name: _as(type(getattr(DEFAULTS, name)), name, value)})
+            options = replace(options, **{name: _as(_kind_of(name), name, value)})
         except InputError as error:
             problems.append(str(error))
     if len(files) < len(FILES):
         return problems, None
     return problems, Job(files["video"], files["speech"], files["output"], options)
+
+
+def _kind_of(name: str) -> type:
+    """Return the type of an option's values; what may also be None is left out by an empty cell."""
+    hint = get_type_hints(DubOptions)[name]
+    kinds: list[type] = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
+    return kinds[0]
 
 
 def _as(kind: type, name: str, value: Any) -> Any:

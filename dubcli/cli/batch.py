@@ -17,16 +17,21 @@ from dubcli.batch.records import DONE, FAILED, SKIPPED, STARTED, STATES, BatchRe
 from dubcli.cli import console
 from dubcli.cli.options import (
     AudioEncoderOption,
+    CacheFolderOption,
+    CacheLimitOption,
     CloseInSilenceOption,
     CrfOption,
     DeviceOption,
     FaceReferencesOption,
+    LengthOption,
     LipReferencesOption,
+    LoudnessOption,
     ModelsOption,
     MouthScaleOption,
     PresetOption,
+    UseCacheOption,
 )
-from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, DubOptions
+from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.records import Progress
 
@@ -91,10 +96,15 @@ def batch(
     face_references: FaceReferencesOption = DEFAULTS.face_references,
     mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
     close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
+    length: LengthOption = DEFAULTS.length,
+    loudness: LoudnessOption = DEFAULTS.loudness,
     crf: CrfOption = DEFAULTS.crf,
     preset: PresetOption = DEFAULTS.preset,
     threads: WorkerThreadsOption = DEFAULTS.threads,
     overwrite: ReplaceOption = DEFAULTS.overwrite,
+    cache: UseCacheOption = DEFAULTS.cache.use,
+    cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
+    cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     as_json: JsonOption = False,
 ) -> None:
     """Dub many videos: two folders paired by name, or a list of jobs in CSV or JSON.
@@ -118,10 +128,13 @@ def batch(
         face_references=face_references,
         mouth_scale=mouth_scale,
         close_in_silence=close_in_silence,
+        length=length,
+        loudness=loudness,
         crf=crf,
         preset=preset,
         threads=threads,
         overwrite=overwrite,
+        cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     options = BatchOptions(workers=workers, halt_on_error=halt_on_error, resume=resume)
     plan = plan_batch(videos, speech, output=output, options=shared)

@@ -1,6 +1,7 @@
 """Lists of jobs: what they may hold, and that every error is told at once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,13 @@ def complaints(folder: Path, text: str, name: str = "jobs.csv") -> list[str]:
 
 def test_csv_and_json_say_the_same(folder: Path) -> None:
     table = (
-        "\ufeffvideo,speech,output,mouth_scale,crf,close_in_silence\n"
-        "a.mp4,a.wav,one.mp4,1.2,,no\n\n"
-        "b.mp4,a.wav,fr/two.mov,,18,\n"
+        "\ufeffvideo,speech,output,mouth_scale,crf,close_in_silence,length,loudness\n"
+        "a.mp4,a.wav,one.mp4,1.2,,no,loop,-23\n\n"
+        "b.mp4,a.wav,fr/two.mov,,18,,,\n"
     )
     listed = [
         {"video": "a.mp4", "speech": "a.wav", "output": "one.mp4", "mouth_scale": 1.2,
-         "close_in_silence": False},
+         "close_in_silence": False, "length": "loop", "loudness": -23},
         {"video": "b.mp4", "speech": "a.wav", "output": "fr/two.mov", "crf": 18, "preset": None},
     ]  # fmt: skip
     plan = read(folder, table)
@@ -53,7 +54,8 @@ def test_csv_and_json_say_the_same(folder: Path) -> None:
     first, second = plan.jobs
     assert (first.video, first.speech) == (folder / "a.mp4", folder / "a.wav")
     assert (first.output, second.output) == (folder / "out/one.mp4", folder / "out/fr/two.mov")
-    assert first.options == DubOptions(crf=20, threads=1, mouth_scale=1.2, close_in_silence=False)
+    said = {"mouth_scale": 1.2, "close_in_silence": False, "length": "loop", "loudness": -23.0}
+    assert first.options == replace(OPTIONS, **said)
     assert second.options == DubOptions(crf=18, threads=1)
 
 

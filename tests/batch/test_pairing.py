@@ -30,7 +30,7 @@ def folders(tmp_path: Path, videos: str, speech: str) -> tuple[Path, Path, Path]
         (
             "a.mp4 a.b.mp4",
             "a.b.c.wav a.x.wav",
-            "a.b.mp4 a.b.c.aac a.b.c.mp4",
+            "a.b.mp4 a.b.c.wav a.b.c.mp4, a.mp4 a.x.wav a.x.mp4",
         ),
         ("a.mp4 notes.txt", ".a.wav a.mp4", "a.mp4 a.mp4 a.mp4"),
     ],

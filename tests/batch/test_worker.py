@@ -12,7 +12,7 @@ from dubcli.batch import worker as module
 from dubcli.batch.fingerprint import PLACES, fingerprint
 from dubcli.batch.records import DONE, FAILED, SKIPPED, Job
 from dubcli.batch.worker import Dubber, Task
-from dubcli.config import DEFAULTS, DubOptions
+from dubcli.config import DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import CheckpointError, MediaError
 from dubcli.records import DubReport
 
@@ -57,6 +57,9 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "close_in_silence": False,
         "overwrite": True,
         "mouth_scale": 1.5,
+        "length": "loop",
+        "loudness": -23.0,
+        "cache": CacheOptions(use=False, folder=Path("c")),
     }
     other = others.get(name, 7)
     changed = replace(job, options=replace(job.options, **{name: other}))

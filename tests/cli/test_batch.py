@@ -1,7 +1,8 @@
 """What the command gives to the API, what it prints, and its exit code."""
 
+import inspect
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def test_options_reach_the_api(calls: list[Any]) -> None:
     assert paths == (Path("jobs.csv"), None)
     assert named == {"output": None, "options": DubOptions(crf=20, overwrite=True)}
     assert options == BatchOptions(workers=3, halt_on_error=True, resume=False)
+
+
+def test_dub_and_batch_take_the_same_options_of_a_dub() -> None:
+    commands = {each.name or "dub": each.callback for each in app.registered_commands}
+    ours, theirs = (inspect.signature(commands[name]).parameters for name in ("batch", "dub"))
+    names = {field.name for field in fields(DubOptions)} | {"cache_folder", "cache_limit"}
+    assert names <= set(theirs)
+    assert names <= set(ours)
 
 
 def test_status_is_shown_and_is_no_failure(calls: list[Any]) -> None:

@@ -1,0 +1,175 @@
+"""Pass 2: frames to dubbed frames to a file."""
+
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dubcli.config import CONTAINERS, DEFAULTS, DubOptions
+from dubcli.errors import InputError
+from dubcli.loading import Models
+from dubcli.media.files import check_output, refuse_overwriting_inputs
+from dubcli.media.loudness import arrange
+from dubcli.media.prefetch import prefetch
+from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.writer import FrameWriter
+from dubcli.pipeline.clock import Clock, OnProgress
+from dubcli.pipeline.preparation import Ready, prepare
+from dubcli.records import Bytes, DubReport, Frame
+from dubcli.report.observe import Observer
+from dubcli.report.records import Curves, QcReport, numbers_of
+from dubcli.report.write import check_report, write_report
+from dubcli.stages.render import DubbedFrame
+
+
+def dub(
+    video: Path,
+    audio: Path,
+    output: Path,
+    *,
+    models: Models | None = None,
+    options: DubOptions = DEFAULTS,
+    report: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> DubReport:
+    """Make the mouth in a video say other words, and write the result.
+
+    Args:
+        video: The file whose speaker is dubbed.
+        audio: The speech: the output's sound, and what its mouth says.
+        output: Where the result goes: .mp4, .m4v, .mov or .mkv.
+        models: From ``load_models``; None: loaded as the options say.
+        options: See ``DubOptions``.
+        report: Where a QC report goes once the output is complete: .html or .json; None: nowhere.
+        on_progress: Called often with the running stage's progress.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InputError: If an input, the output or the report cannot be used, or no frame shows a face.
+        CheckpointError: If a model file is unusable.
+        MediaError: If ffmpeg fails.
+    """
+    clock, warnings = Clock(on_progress), list[str]()
+    info, speech = probe_video(video), probe_audio(audio)
+    refuse_output(output, [video, audio], CONTAINERS, options)
+    if report is not None:
+        check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
+    ready = prepare(info, speech, clock, warnings, models=models, options=options)
+    length = len(ready)
+    started = time.perf_counter()
+    arrangement, said = arrange(speech, ready.plan.sound_s, options)
+    clock.add("sound", time.perf_counter() - started)
+    warnings += said
+    observer = None if report is None else Observer(ready.analysis, ready.amount, ready.draw)
+    dubbed = 0
+    with (
+        FrameWriter(
+            output,
+            info,
+            speech=speech,
+            arrangement=arrangement,
+            frame_count=length,
+            options=options,
+        ) as writer,
+        closing(prefetch(ready.frames())) as frames,
+    ):
+        mouths = ready.mouths() if observer is None else observer.watch(ready.mouths())
+        for done in clock.watch("render", ready.face.render(frames, mouths), length):
+            started = time.perf_counter()
+            writer.write(done.rgb)
+            clock.add("encode", time.perf_counter() - started)
+            dubbed += done.dubbed
+            if observer is not None:
+                observer.note(dubbed=done.dubbed)
+        started = time.perf_counter()
+    clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
+    warnings += [*writer.warnings, *_coverage_warnings(dubbed, length)]
+    if report is not None and observer is not None:
+        started = time.perf_counter()
+        observed = _observed(ready, observer.curves(), output, clock, warnings)
+        write_report(observed, report, watch=partial(clock.watch, "report"))
+        clock.seconds["report"] = time.perf_counter() - started
+    return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings), report=report)
+
+
+def _observed(
+    ready: Ready, curves: Curves, output: Path, clock: Clock, warnings: Sequence[str]
+) -> QcReport:
+    """Return what a QC report is made from."""
+    return QcReport(
+        video=ready.info.path,
+        speech=ready.speech.path,
+        output=output,
+        info=ready.info,
+        plan=ready.plan,
+        curves=curves,
+        numbers=numbers_of(curves, ready.info.frame_rate),
+        options=ready.options,
+        device=str(ready.models.device),
+        models=ready.models.checkpoints,
+        seconds=dict(clock.seconds),
+        warnings=tuple(warnings),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, DubbedFrame]]:
+    """Yield chosen output frames as ``dub`` renders them, each with its source picture.
+
+    Only the frames around them are encoded as references; all up to the last are decoded.
+
+    Args:
+        ready: From ``prepare``.
+        chosen: Output frames, ascending, none twice.
+    """
+    wanted, order = set(chosen), np.fromiter(ready.plan.indices(), np.int64)
+    sources: deque[Bytes] = deque()
+
+    def noted(frames: Iterable[Frame]) -> Iterator[Frame]:
+        for position, frame in enumerate(frames):
+            if position in wanted:
+                sources.append(frame.rgb)
+            yield frame
+
+    with (
+        closing(prefetch(ready.frames())) as frames,
+        closing(ready.face.render(noted(frames), ready.mouths(), wanted, order)) as rendered,
+    ):
+        for _, done in zip(chosen, rendered, strict=False):  # stops after the last one
+            yield sources.popleft(), done
+
+
+def refuse_output(
+    output: Path, inputs: Sequence[Path], extensions: Collection[str], options: DubOptions
+) -> None:
+    """Refuse an output that could not or must not be written, before any work is done.
+
+    Args:
+        output: The file to be written.
+        inputs: The files to be read.
+        extensions: What the output may end in.
+        options: ``overwrite`` is read.
+
+    Raises:
+        InputError: If it is refused.
+    """
+    check_output(output, extensions)
+    refuse_overwriting_inputs(output, inputs)
+    if output.exists() and not options.overwrite:
+        raise InputError(f"{output}: exists already; give another name or --overwrite")
+
+
+def _coverage_warnings(dubbed: int, length: int) -> Iterator[str]:
+    """Say how many frames were left as they are."""
+    if dubbed < length:
+        yield (
+            f"{length - dubbed} of {length} frames show no face that can be dubbed "
+            "and are unchanged"
+        )

@@ -1,0 +1,219 @@
+"""All that comes between the two passes: speech to motion, and the lip references."""
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from dubcli.config import DubOptions
+from dubcli.errors import InputError
+from dubcli.geometry.window import WindowDrawer
+from dubcli.loading import Models, load_models
+from dubcli.media.audio import AudioReader
+from dubcli.media.lengths import LengthPlan, plan_length
+from dubcli.media.prefetch import prefetch
+from dubcli.media.reader import FrameReader
+from dubcli.media.replay import replayed_frames
+from dubcli.pipeline.analysis import analyze_probed
+from dubcli.pipeline.clock import Clock
+from dubcli.records import (
+    Analysis,
+    AudioInfo,
+    Facts,
+    Float,
+    Frame,
+    LipMotion,
+    MouthTrack,
+    VideoInfo,
+)
+from dubcli.stages.render import FaceRenderer, closed_mouth, effect_amount
+from dubcli.stages.select import lip_bank
+from dubcli.stages.sync import (
+    SpeechLevels,
+    amplify,
+    at_times,
+    encode_speech,
+    generate,
+    speaking_style,
+    style_sample,
+)
+
+BLOCK_FRAMES = 1000  # whose vertices are in memory at once
+HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as speech
+DEEP = re.compile(r"(9|10|12|14|16)(?:le|be)$")  # pixel formats of more than 8 bits a channel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ready:
+    """A video and a speech, understood: all that is left to do is to render output frames."""
+
+    info: VideoInfo
+    speech: AudioInfo
+    models: Models
+    options: DubOptions
+    plan: LengthPlan  # which source frame each output frame is
+    analysis: Analysis
+    amount: Float  # [T] how much of the effect each source frame may show
+    motion: LipMotion  # a row for each output frame
+    draw: WindowDrawer
+    face: FaceRenderer  # with its lip references
+
+    def __len__(self) -> int:
+        """Return the number of output frames."""
+        return self.plan.frame_count
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the source frame of each output frame."""
+        return replayed_frames(self.info, self.plan)
+
+    def mouths(self) -> Iterator[MouthTrack]:
+        """Yield the generated mouth of each output frame."""
+        closed = closed_mouth(self.analysis, self.draw, self.amount > 0)
+        order = self.plan.indices()
+        return _mouths(self.motion, order, closed, self.models, self.options)
+
+
+def prepare(
+    info: VideoInfo,
+    speech: AudioInfo,
+    clock: Clock,
+    warnings: list[str],
+    *,
+    models: Models | None,
+    options: DubOptions,
+) -> Ready:
+    """Return what there is to know before the first output frame can be rendered.
+
+    Args:
+        info: The video whose speaker is dubbed.
+        speech: The speech.
+        clock: Takes the seconds of each stage and the progress.
+        warnings: Receives what the user should know.
+        models: From ``load_models``; None: loaded as the options say.
+        options: See ``DubOptions``.
+
+    Raises:
+        InputError: If an input cannot be used, or no frame shows a face.
+        CheckpointError: If a model file is unusable.
+        MediaError: If ffmpeg fails.
+    """
+    if info.frame_count is not None:  # refuse before the work, not after it
+        plan_length(options.length, info.frame_count, speech.duration_s, info.frame_rate)
+    started = time.perf_counter()
+    models = models or load_models(options)
+    clock.add("load", time.perf_counter() - started)
+
+    analysis = analyze_probed(info, models, clock, warnings, cache=options.cache)
+    plan = plan_length(options.length, len(analysis), speech.duration_s, info.frame_rate)
+    warnings += [*plan.warnings(), *_format_warnings(info)]
+    amount = _effect_amount(info, analysis)
+    draw = WindowDrawer(models.morphable)
+    started = time.perf_counter()
+    motion = _speak(speech, plan.sound_s, models, analysis, draw)
+    clock.add("speech", time.perf_counter() - started)
+    times = (np.arange(plan.frame_count) / float(info.frame_rate)).astype(np.float32)
+    motion = at_times(_in_style(motion, analysis, amount > 0, models, draw), times)
+
+    face = FaceRenderer(
+        models.renderer,
+        models.morphable,
+        analysis,
+        amount=amount,
+        face_references=options.face_references,
+    )
+    bank = lip_bank(analysis.lip_aperture, amount > 0, lip=options.lip_references)
+    last = int(bank.max()) + 1
+    with FrameReader(info, 0, last) as reader, closing(prefetch(reader)) as frames:
+        face.load_lip_bank(clock.watch("references", frames, last), bank)
+    return Ready(info, speech, models, options, plan, analysis, amount, motion, draw, face)
+
+
+def _effect_amount(info: VideoInfo, analysis: Analysis) -> Float:
+    """Return how much of the effect each frame may show; refuse if it is nowhere any."""
+    amount = effect_amount(analysis, float(info.frame_rate))
+    if not amount.any():
+        raise InputError(
+            f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "
+            "give a video in which the speaker's face is seen from the front"
+        )
+    return amount
+
+
+def _format_warnings(info: VideoInfo) -> Iterator[str]:
+    """Say what of the video's format the output does not keep."""
+    if info.variable_rate:
+        yield (
+            f"the video's frame rate varies; the output has a constant "
+            f"{float(info.frame_rate):.3f} frames a second"
+        )
+    if depth := DEEP.search(info.pixel_format):
+        yield (
+            f"the video has {depth[1]} bits a channel ({info.pixel_format}); the output has 8: "
+            "expect banding, most of all in HDR"
+        )
+
+
+def _speak(
+    speech: AudioInfo,
+    duration_s: Fraction,
+    models: Models,
+    analysis: Analysis,
+    draw: WindowDrawer,
+) -> LipMotion:
+    """So many seconds of speech and the speaker's own style to motion at 25 Hz."""
+    levels = SpeechLevels()
+    with AudioReader(speech, duration_s=duration_s) as reader:
+        levels.listen(reader)
+    own = draw.own_displacement(style_sample(analysis.beta[analysis.valid]))
+    style = speaking_style(models.lip_sync, own)
+    with AudioReader(speech, duration_s=duration_s) as reader:
+        features = encode_speech(models.audio_encoder, reader, levels.gain)
+        return generate(models.lip_sync, features, style, levels.closed())
+
+
+def _in_style(
+    motion: LipMotion, analysis: Analysis, usable: Facts, models: Models, draw: WindowDrawer
+) -> LipMotion:
+    """Let the mouth move as far as this speaker's does.
+
+    Works on the coefficients, in which every step of the vertex decoder is linear.
+    """
+    gaps = [np.zeros(0, dtype=np.float32)]
+    for start in range(0, len(motion.coefficients), BLOCK_FRAMES):
+        block = torch.from_numpy(motion.coefficients[start : start + BLOCK_FRAMES])
+        with torch.no_grad():
+            shapes = models.lip_sync.decode(block.to(models.device))
+        gaps.append(draw.gap(shapes.cpu().numpy()))
+    beta = analysis.beta[usable]
+    blocks = range(0, len(beta), BLOCK_FRAMES)
+    own = np.concatenate(
+        [draw.gap(draw.own_displacement(beta[k : k + BLOCK_FRAMES])) for k in blocks]
+    )
+    speaking = motion.closed < HALF_CLOSED
+    factors = amplify(np.concatenate(gaps), speaking, own, float(own.min()))
+    mean = motion.coefficients[speaking].mean(axis=0) if speaking.any() else 0.0
+    coefficients = mean + factors[:, None] * (motion.coefficients - mean)
+    return LipMotion(coefficients.astype(np.float32), motion.closed)
+
+
+def _mouths(
+    motion: LipMotion,
+    order: Iterable[int],
+    closed: Float,
+    models: Models,
+    options: DubOptions,
+) -> Iterator[MouthTrack]:
+    """Yield the lower face of each output frame: amount and silence applied."""
+    for index, row, silence in zip(order, motion.coefficients, motion.closed, strict=True):
+        with torch.no_grad():
+            tensor = torch.from_numpy(row).to(models.device)
+            shape: Float = models.lip_sync.decode(tensor).cpu().numpy()
+        shape = closed + options.mouth_scale * (shape - closed)
+        if options.close_in_silence:
+            shape = shape + silence * (closed - shape)
+        yield MouthTrack(shape.astype(np.float32), index)
