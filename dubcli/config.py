@@ -14,6 +14,7 @@ SOUND_SUFFIXES = frozenset(
 )
 
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
+AUDIO_MODES = ("replace", "mix", "keep-bed")
 
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
@@ -71,6 +72,9 @@ class DubOptions:
     close_in_silence: bool = True
     length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
+    audio: str = "replace"  # what becomes of the video's own sound: one of AUDIO_MODES
+    bed_level: float = -18.0  # dB, of the video's own sound under the speech
+    bed_fade: float = 0.5  # seconds in which it comes back after the speech: keep-bed
     crf: int = 16  # H.264 quality of the output, lower is better
     preset: str = "medium"  # x264's speed
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
@@ -89,10 +93,13 @@ class DubOptions:
             ("face_references", 1, 51),
             ("mouth_scale", 0.0, 3.0),
             ("loudness", -70.0, -5.0),
+            ("bed_level", -80.0, 0.0),
+            ("bed_fade", 0.0, 10.0),
             ("crf", 0, 51),
             ("threads", 0, 1024),
         )
         _refuse_others(self, "length", LENGTH_MODES)
+        _refuse_others(self, "audio", AUDIO_MODES)
 
 
 DEFAULTS = DubOptions()

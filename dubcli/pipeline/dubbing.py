@@ -14,7 +14,7 @@ from dubcli.config import CONTAINERS, DEFAULTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import Models
 from dubcli.media.files import check_output, refuse_overwriting_inputs
-from dubcli.media.loudness import arrange
+from dubcli.media.mixing import output_sound
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.writer import FrameWriter
@@ -64,22 +64,22 @@ def dub(
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     length = len(ready)
     started = time.perf_counter()
-    arrangement, said = arrange(speech, ready.plan.sound_s, options)
-    clock.add("sound", time.perf_counter() - started)
-    warnings += said
     observer = None if report is None else Observer(ready.analysis, ready.amount, ready.draw)
     dubbed = 0
     with (
+        output_sound(info, speech, ready.plan, output, options) as sound,
         FrameWriter(
             output,
             info,
-            speech=speech,
-            arrangement=arrangement,
+            speech=sound.info,
+            arrangement=sound.arrangement,
             frame_count=length,
             options=options,
         ) as writer,
         closing(prefetch(ready.frames())) as frames,
     ):
+        clock.add("sound", time.perf_counter() - started)
+        warnings += sound.warnings
         mouths = ready.mouths() if observer is None else observer.watch(ready.mouths())
         for done in clock.watch("render", ready.face.render(frames, mouths), length):
             started = time.perf_counter()

@@ -59,6 +59,8 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "mouth_scale": 1.5,
         "length": "loop",
         "loudness": -23.0,
+        "audio": "mix",
+        "bed_level": -12.0,
         "cache": CacheOptions(use=False, folder=Path("c")),
     }
     other = others.get(name, 7)
