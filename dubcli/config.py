@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from dubcli.errors import InputError
+from dubcli.timecode import parse_moment, parse_spans
 
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
 CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
@@ -18,6 +19,7 @@ LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
+FADE_S = Fraction(1, 5)  # the effect fades in and out over this long beside frames without it
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
 
 
@@ -70,6 +72,8 @@ class DubOptions:
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
     close_in_silence: bool = True
     length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
+    ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
+    speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
     crf: int = 16  # H.264 quality of the output, lower is better
     preset: str = "medium"  # x264's speed
@@ -93,6 +97,9 @@ class DubOptions:
             ("threads", 0, 1024),
         )
         _refuse_others(self, "length", LENGTH_MODES)
+        parse_spans(self.ranges, "--range")
+        if self.speech_at is not None:
+            parse_moment(self.speech_at, "--speech-at")
 
 
 DEFAULTS = DubOptions()

@@ -29,6 +29,8 @@ from dubcli.cli.options import (
     ModelsOption,
     MouthScaleOption,
     PresetOption,
+    RangeOption,
+    SpeechAtOption,
     UseCacheOption,
 )
 from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
@@ -97,6 +99,8 @@ def batch(
     mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
     close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
     length: LengthOption = DEFAULTS.length,
+    ranges: RangeOption = None,
+    speech_at: SpeechAtOption = DEFAULTS.speech_at,
     loudness: LoudnessOption = DEFAULTS.loudness,
     crf: CrfOption = DEFAULTS.crf,
     preset: PresetOption = DEFAULTS.preset,
@@ -129,6 +133,8 @@ def batch(
         mouth_scale=mouth_scale,
         close_in_silence=close_in_silence,
         length=length,
+        ranges=", ".join(ranges or ()),
+        speech_at=speech_at,
         loudness=loudness,
         crf=crf,
         preset=preset,

@@ -59,6 +59,8 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "mouth_scale": 1.5,
         "length": "loop",
         "loudness": -23.0,
+        "ranges": "1-2",
+        "speech_at": "0:01",
         "cache": CacheOptions(use=False, folder=Path("c")),
     }
     other = others.get(name, 7)
