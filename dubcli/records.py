@@ -64,6 +64,7 @@ class Arrangement:
 
     duration_s: Fraction | None = None  # where it is cut off, or until when silence follows it
     gain_db: float = 0.0
+    start_s: Fraction = Fraction(0)  # of silence before it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +109,19 @@ class Analysis:
     def __len__(self) -> int:
         """Return the number of frames T."""
         return len(self.valid)
+
+
+# Why a frame shows the source's own face; 0: it may be dubbed.
+NO_FACE, TURNED_AWAY, TOO_SMALL, OUTSIDE = 1, 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coverage:
+    """Where a video's face may be dubbed, a value a source frame."""
+
+    able: Float  # [T] 0 to 1: how much of the effect the picture allows
+    amount: Float  # [T] 0 to 1: the same, and 0 outside the ranges that were asked for
+    reason: Integers  # [T] why ``amount`` is 0: NO_FACE, ...; 0 where it is not
 
 
 @dataclass(frozen=True, slots=True, eq=False)

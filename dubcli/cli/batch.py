@@ -32,6 +32,8 @@ from dubcli.cli.options import (
     ModelsOption,
     MouthScaleOption,
     PresetOption,
+    RangeOption,
+    SpeechAtOption,
     UseCacheOption,
 )
 from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
@@ -100,6 +102,8 @@ def batch(
     mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
     close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
     length: LengthOption = DEFAULTS.length,
+    ranges: RangeOption = None,
+    speech_at: SpeechAtOption = DEFAULTS.speech_at,
     loudness: LoudnessOption = DEFAULTS.loudness,
     audio: AudioOption = DEFAULTS.audio,
     bed_level: BedLevelOption = DEFAULTS.bed_level,
@@ -135,6 +139,8 @@ def batch(
         mouth_scale=mouth_scale,
         close_in_silence=close_in_silence,
         length=length,
+        ranges=", ".join(ranges or ()),
+        speech_at=speech_at,
         loudness=loudness,
         audio=audio,
         bed_level=bed_level,

@@ -15,7 +15,7 @@ from dubcli.errors import InputError, MediaError
 from dubcli.media.audio import AudioReader
 from dubcli.media.bed import bed_passes, bed_tempo, layout_of, placement
 from dubcli.media.binary import find_ffmpeg
-from dubcli.media.ducking import STEP_S, ducked_db, speaking
+from dubcli.media.ducking import FALL_S, STEP_S, ducked_db, speaking
 from dubcli.media.lengths import LengthPlan
 from dubcli.media.loudness import HIGHEST_DBTP, arrange
 from dubcli.media.probe import probe_audio
@@ -58,7 +58,7 @@ def output_sound(
         MediaError: If ffmpeg fails.
     """
     if options.audio == "replace" or not info.has_audio:
-        arrangement, said = arrange(speech, plan.sound_s, options)
+        arrangement, said = arrange(speech, plan.sound_s, options, start_s=plan.speech_start_s)
         if options.audio != "replace":
             said = [*said, f"{info.path}: has no sound of its own; the output has the speech alone"]
         yield OutputSound(speech, arrangement, tuple(said))
@@ -130,9 +130,12 @@ def mix(
         spoken = stack.enter_context(
             _Samples(decode_speech_channels(find_ffmpeg(), speech, rate_hz), speech)
         )
+        lead = round(plan.speech_start_s * rate_hz)
         for at, under in _bed_windows(info, bed, plan, rate_hz):
             gain = 10 ** (np.interp((at + np.arange(len(under))) / rate_hz, *level) / 20)
-            heard = spoken.read(len(under)) @ places[0] + (under * gain[:, None]) @ places[1]
+            heard = (under * gain[:, None]) @ places[1]
+            before = min(max(lead - at, 0), len(under))  # samples until the speech begins
+            heard[before:] += spoken.read(len(under) - before) @ places[0]
             peak = max(peak, float(np.abs(heard).max(initial=0.0)))
             total += len(heard)
             _feed(stored, heard.astype("<f4"), target)
@@ -167,13 +170,15 @@ def _bed_levels(speech: AudioInfo, plan: LengthPlan, options: DubOptions) -> tup
     if options.audio == "mix":
         return np.zeros(1, np.float32), np.full(1, options.bed_level, np.float32)
     step = round(LEVEL_RATE_HZ * STEP_S)
-    squares: list[Float] = []
-    with AudioReader(speech, LEVEL_RATE_HZ, 1000 * step, duration_s=plan.sound_s) as reader:
+    lead = round(FALL_S / STEP_S)  # steps of silence before the speech
+    squares = [np.zeros(lead, np.float32)]
+    duration_s = plan.sound_s - plan.speech_start_s
+    with AudioReader(speech, LEVEL_RATE_HZ, 1000 * step, duration_s=duration_s) as reader:
         for window in reader:
             whole = np.pad(window.samples, (0, -len(window.samples) % step))
             squares.append((whole.reshape(-1, step) ** 2).mean(axis=1))
     curve = ducked_db(speaking(np.sqrt(np.concatenate(squares))), options)
-    return np.arange(len(curve)) * STEP_S, curve
+    return (np.arange(len(curve)) - lead) * STEP_S + float(plan.speech_start_s), curve
 
 
 def _bed_windows(

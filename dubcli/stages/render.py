@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dubcli.geometry.camera import yaw
 from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, paste_back
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
@@ -22,8 +21,6 @@ from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers,
 from dubcli.stages.select import face_window
 
 RENDERINGS = 2  # of each frame: the new geometry and the source's own
-FADE_S = 0.2  # the effect fades in and out over this long beside frames without a face
-YAW_FULL, YAW_NONE = 0.95, 1.2  # radians of turn: full effect below, none above
 SHOW_FULLY = 0.34  # amount of effect at which the patch covers the source completely
 
 
@@ -41,29 +38,9 @@ class _Seen:
     """A source frame with what the networks need of it."""
 
     frame: Frame
-    crop: Crop | None  # None: no face
+    crop: Crop | None  # None: no face, or none that is needed
     picture: Bytes | None  # [S, S, 3]
     face: References | None
-
-
-def effect_amount(analysis: Analysis, rate_hz: float) -> Float:
-    """Return how much of the effect each frame may show, [T], 0 to 1.
-
-    It is 0 without a face and beyond ``YAW_NONE``, and ramps over ``FADE_S`` beside such frames.
-    At a shot's own ends it stays full: a cut hides the change.
-    """
-    turn = yaw(torch.from_numpy(analysis.rotation)).numpy()
-    allowed = np.clip((YAW_NONE - turn) / (YAW_NONE - YAW_FULL), 0, 1) * analysis.valid
-    amount = np.ones(len(allowed), dtype=np.float32)
-    step = 1 / max(FADE_S * rate_hz, 1)
-    for order in (range(len(allowed)), range(len(allowed) - 1, -1, -1)):
-        level, shot = 1.0, -1
-        for t in order:
-            if analysis.shot[t] != shot:
-                level, shot = 1.0, int(analysis.shot[t])
-            level = min(float(allowed[t]), level + step)
-            amount[t] = min(amount[t], level)
-    return amount
 
 
 def crop_of(analysis: Analysis, t: int) -> Crop:
@@ -98,6 +75,7 @@ class FaceRenderer:
         self._draw = WindowDrawer(model)
         self._face_references = face_references
         self._device = next(network.parameters()).device
+        self._near = _beside(amount > 0, face_references // 2)
         self._bank: list[References] = []
         self._bank_shapes: Float = np.zeros((0, len(self._draw.lower), 3), dtype=np.float32)
 
@@ -152,9 +130,9 @@ class FaceRenderer:
 
     @torch.no_grad()
     def _see(self, frame: Frame) -> _Seen:
-        """Crop and encode a source frame as a face reference."""
+        """Crop and encode a source frame as a face reference, if any frame can use it."""
         t = frame.index
-        if not self._analysis.valid[t]:
+        if not self._analysis.valid[t] or not self._near[t]:
             return _Seen(frame, None, None, None)
         crop = crop_of(self._analysis, t)
         picture = cut_out(frame.rgb, crop)
@@ -294,6 +272,13 @@ class FaceRenderer:
         made = picture.astype(np.float32)
         made[ROWS, COLUMNS] = rendered.image.clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255
         return made
+
+
+def _beside(frames: Facts, reach: int) -> Facts:
+    """Return the frames that have one of some frames within reach, [T] -> [T]."""
+    window = np.ones(2 * reach + 1)
+    near: Facts = np.convolve(frames, window)[reach : reach + len(frames)] > 0
+    return near
 
 
 def _inside_window(mask: Bytes) -> Bytes:

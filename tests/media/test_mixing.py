@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dubcli.config import DubOptions
 from dubcli.errors import InputError
 from dubcli.media.bed import layout_of
-from dubcli.media.lengths import plan_length
+from dubcli.media.lengths import plan_length, plan_output
 from dubcli.media.loudness import measure_loudness
 from dubcli.media.mixing import BLEND_S, mix, mixed_path, output_sound
 from dubcli.media.probe import probe_audio, probe_video
@@ -147,6 +147,24 @@ def test_bed_is_ducked_only_while_the_speech_sounds(
         inside = level[(at >= start) & (at < stop)]
         assert inside.min() >= low - 0.5, (start, inside.min())
         assert inside.max() <= high + 0.5, (start, inside.max())
+
+
+@pytest.mark.parametrize("audio", ["mix", "keep-bed"])
+def test_speech_that_is_placed_is_heard_and_ducks_there(
+    filmed: Make, speech: Make, samples: Samples, tmp_path: Path, audio: str
+) -> None:
+    video = filmed("long.mkv", *PCM, sound=f"sine=400:r={RATE}:d=4", s=4)
+    spoken = probe_audio(speech("s.wav", rate=RATE, s=1))
+    info = probe_video(video)
+    options = DubOptions(audio=audio, bed_level=-20, bed_fade=0.5, speech_at="2.5")
+    plan = plan_output(100, spoken.duration_s, info.frame_rate, options)
+    found, _ = mix(info, spoken, plan, tmp_path / "mix.w64", options)
+    bed, heard = samples(video)[: 4 * RATE, 0], samples(found.path)[:, 0]
+    start, stop = int(2.5 * RATE), int(3.5 * RATE)
+    expected = samples(spoken.path)[:, 0] + 0.1 * bed[start:stop]
+    np.testing.assert_allclose(heard[start:stop], expected, atol=EXACT)
+    before = bed[: int(2.35 * RATE)] * (0.1 if audio == "mix" else 1)
+    np.testing.assert_allclose(heard[: len(before)], before, atol=EXACT)
 
 
 def test_higher_rate_and_wider_layout_hold_both(
