@@ -17,6 +17,7 @@ SOUND_SUFFIXES = frozenset(
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
 
+MAX_PIXELS, MAX_SECONDS = 10**9, 10**7  # the largest limits that may be asked for
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
@@ -80,6 +81,9 @@ class DubOptions:
     audio: str = "replace"  # what becomes of the video's own sound: one of AUDIO_MODES
     bed_level: float = -18.0  # dB, of the video's own sound under the speech
     bed_fade: float = 0.5  # seconds in which it comes back after the speech: keep-bed
+    provenance: bool = True  # whether the output says that it was altered
+    max_pixels: int = 36_000_000  # of a picture: 8192 x 4320
+    max_seconds: int = 14_400  # of video or speech: 4 hours
     crf: int = 16  # H.264 quality of the output, lower is better
     preset: str = "medium"  # x264's speed
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
@@ -100,6 +104,8 @@ class DubOptions:
             ("loudness", -70.0, -5.0),
             ("bed_level", -80.0, 0.0),
             ("bed_fade", 0.0, 10.0),
+            ("max_pixels", 1, MAX_PIXELS),
+            ("max_seconds", 1, MAX_SECONDS),
             ("crf", 0, 51),
             ("threads", 0, 1024),
         )

@@ -74,6 +74,11 @@ BedFadeOption = Annotated[
     float,
     typer.Option(help="keep-bed: seconds in which it comes back after the speech, 0 to 10."),
 ]
+ProvenanceOption = Annotated[
+    bool, typer.Option(help="Say in OUTPUT's metadata that it was altered by AI dubbing.")
+]
+MaxPixelsOption = Annotated[int, typer.Option(help="Largest picture of INPUT, width x height.")]
+MaxSecondsOption = Annotated[int, typer.Option(help="Longest INPUT or SPEECH.")]
 CrfOption = Annotated[int, typer.Option(help="H.264 quality, 0 to 51; lower is better and larger.")]
 PresetOption = Annotated[str, typer.Option(help="x264's speed, ultrafast to veryslow.")]
 ThreadsOption = Annotated[

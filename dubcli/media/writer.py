@@ -17,6 +17,7 @@ from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.finish import Recipe, finish
 from dubcli.media.parts import Parts, remove_parts
 from dubcli.media.process import FfmpegProcess
+from dubcli.media.provenance import Mark
 from dubcli.media.soundtrack import soundtrack_for
 from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
 
@@ -64,6 +65,7 @@ class FrameWriter:
         options: DubOptions,
         arrangement: Arrangement = AS_IT_IS,
         identity: str = "",
+        mark: Mark | None = None,
     ) -> None:
         """Check what can be checked; nothing is written before the context is entered.
 
@@ -75,6 +77,7 @@ class FrameWriter:
             options: crf and preset.
             arrangement: What is done to the speech.
             identity: What all frames follow from, in a line; empty: nothing is kept for another.
+            mark: What the output says about how it was made; None: nothing.
 
         Raises:
             InputError: If ``output`` cannot be written or is an input.
@@ -88,6 +91,7 @@ class FrameWriter:
         self._frame_count = frame_count
         self._options = options
         self._identity = identity
+        self._mark = mark
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
         self._warnings = [self._soundtrack.warning] if self._soundtrack.warning else []
         self._partial = partial_path(output)
@@ -218,6 +222,7 @@ class FrameWriter:
             speech=self._speech,
             soundtrack=self._soundtrack,
             arrangement=self._arrangement,
+            mark=self._mark,
         )
         try:
             self._note(finish(recipe, self._partial))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dubcli import __version__
 from dubcli.config import CONTAINERS, DEFAULTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import Models
@@ -17,6 +18,7 @@ from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.mixing import output_sound
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.provenance import Mark
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.preparation import Ready, prepare
@@ -75,6 +77,7 @@ def dub(
             arrangement=sound.arrangement,
             frame_count=length,
             options=options,
+            mark=_mark(ready),
         ) as writer,
         closing(prefetch(ready.frames())) as frames,
     ):
@@ -97,6 +100,14 @@ def dub(
         write_report(observed, report, watch=partial(clock.watch, "report"))
         clock.seconds["report"] = time.perf_counter() - started
     return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings), report=report)
+
+
+def _mark(ready: Ready) -> Mark | None:
+    """Return what the output is to say about how it was made."""
+    if not ready.options.provenance:
+        return None
+    weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
+    return Mark(f"dubcli {__version__}", weights)
 
 
 def _observed(

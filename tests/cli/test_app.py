@@ -157,6 +157,8 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--audio": "keep-bed",
         "--bed-level": "-12",
         "--bed-fade": "0.2",
+        "--max-pixels": "99",
+        "--max-seconds": "5",
         "--range": "1-2",
         "--speech-at": "0:01",
         "--crf": "30",
@@ -168,7 +170,16 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
     arguments = [word for pair in given.items() for word in pair]
 
     outcome = run(
-        "dub", "a", "b", "-o", "c", *arguments, "--no-close-in-silence", "--no-cache", "-y"
+        "dub",
+        "a",
+        "b",
+        "-o",
+        "c",
+        *arguments,
+        "--no-close-in-silence",
+        "--no-cache",
+        "--no-provenance",
+        "-y",
     )
 
     assert outcome.code == 0
@@ -185,6 +196,9 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         audio="keep-bed",
         bed_level=-12.0,
         bed_fade=0.2,
+        provenance=False,
+        max_pixels=99,
+        max_seconds=5,
         ranges="1-2",
         speech_at="0:01",
         crf=30,
