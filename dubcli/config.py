@@ -14,6 +14,12 @@ SOUND_SUFFIXES = frozenset(
     {".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".wma"}
 )
 
+TIMELINE_SUFFIXES = {  # and who reads them
+    ".otio": "otio_json",
+    ".edl": "cmx_3600",
+    ".fcpxml": "fcpx_xml",
+}
+
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
 

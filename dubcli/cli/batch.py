@@ -42,6 +42,7 @@ from dubcli.cli.options import (
 from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.records import Progress
+from dubcli.timecode import parse_rate
 
 if TYPE_CHECKING:
     from dubcli.batch.run import OnJob
@@ -52,7 +53,9 @@ MOST_COUNTED = 99
 SourceArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="VIDEOS", help="Folder of videos, or jobs in .csv or .json.", show_default=False
+        metavar="VIDEOS",
+        help="Folder of videos, jobs (.csv, .json) or timeline (.otio, .edl, .fcpxml).",
+        show_default=False,
     ),
 ]
 SpeechesArgument = Annotated[
@@ -64,6 +67,10 @@ FolderOption = Annotated[
     typer.Option(
         "--output", "-o", help="Folder of the outputs.", show_default="the folder of the job list"
     ),
+]
+RateOption = Annotated[
+    str | None,
+    typer.Option(help="Frame rate of an .edl: 25, 29.97, 24000/1001.", show_default=False),
 ]
 WorkersOption = Annotated[int, typer.Option(help="Processes that dub at the same time, 1 to 256.")]
 HaltOption = Annotated[
@@ -93,6 +100,7 @@ def batch(
     videos: SourceArgument = None,
     speech: SpeechesArgument = None,
     output: FolderOption = None,
+    rate: RateOption = None,
     status: StatusOption = None,
     workers: WorkersOption = BATCH_DEFAULTS.workers,
     halt_on_error: HaltOption = BATCH_DEFAULTS.halt_on_error,
@@ -123,7 +131,7 @@ def batch(
     cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     as_json: JsonOption = False,
 ) -> None:
-    """Dub many videos: two folders paired by name, or a list of jobs in CSV or JSON.
+    """Dub many videos: two folders paired by name, a list of jobs, or a timeline.
 
     What is done already is left out. The exit code is 10 and the number of files that failed.
     """
@@ -161,7 +169,8 @@ def batch(
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     options = BatchOptions(workers=workers, halt_on_error=halt_on_error, resume=resume)
-    plan = plan_batch(videos, speech, output=output, options=shared)
+    edl_rate = None if rate is None else parse_rate(rate, "--rate")
+    plan = plan_batch(videos, speech, output=output, options=shared, rate=edl_rate)
     for sentence in plan.unpaired:
         console.print_error(f"warning: {sentence}")
     from dubcli.batch.run import run_batch

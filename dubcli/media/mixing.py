@@ -1,26 +1,24 @@
 """The sound of an output: the speech as it is, or with the video's own sound under it."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from dubcli.config import DubOptions
-from dubcli.errors import InputError, MediaError
+from dubcli.errors import InputError
 from dubcli.media.audio import AudioReader
 from dubcli.media.bed import bed_passes, bed_tempo, layout_of, placement
 from dubcli.media.binary import find_ffmpeg
+from dubcli.media.channels import ChannelReader, ChannelWriter
 from dubcli.media.ducking import FALL_S, STEP_S, ducked_db, speaking
 from dubcli.media.lengths import LengthPlan
 from dubcli.media.loudness import HIGHEST_DBTP, arrange
 from dubcli.media.probe import probe_audio
-from dubcli.media.process import FfmpegProcess
-from dubcli.media.sound_command import decode_bed, decode_speech_channels, store_channels
+from dubcli.media.sound_command import decode_bed, decode_speech_channels
 from dubcli.media.timeline import read_timeline
 from dubcli.media.writer import partial_path
 from dubcli.records import Arrangement, AudioInfo, Float, VideoInfo
@@ -28,7 +26,6 @@ from dubcli.records import Arrangement, AudioInfo, Float, VideoInfo
 CHUNK_S = 1  # seconds in memory at once
 BLEND_S = 0.01  # in which the bed comes and goes where it does not begin or end with the output
 LEVEL_RATE_HZ = 16_000  # at which the speech is listened to
-SAMPLE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +111,6 @@ def mix(
     bed = probe_audio(info.path)
     rate_hz = max(bed.rate_hz, speech.rate_hz)
     widest = bed if bed.channels >= speech.channels else speech
-    layout = layout_of(widest)
     try:
         places = [placement(each, widest).T for each in (speech, bed)]
     except ValueError as error:
@@ -123,46 +119,19 @@ def mix(
             "give mono or stereo speech"
         ) from error
     level = _bed_levels(speech, plan, options)
-    peak, total = 0.0, 0
-    arguments = store_channels(find_ffmpeg(), target, rate_hz, layout)
-    with ExitStack() as stack:
-        stored = stack.enter_context(FfmpegProcess(arguments, feed=True))
-        spoken = stack.enter_context(
-            _Samples(decode_speech_channels(find_ffmpeg(), speech, rate_hz), speech)
-        )
-        lead = round(plan.speech_start_s * rate_hz)
+    lead = round(plan.speech_start_s * rate_hz)
+    arguments = decode_speech_channels(find_ffmpeg(), speech, rate_hz)
+    with (
+        ChannelWriter(target, rate_hz, layout_of(widest)) as writer,
+        ChannelReader(arguments, speech.channels) as spoken,
+    ):
         for at, under in _bed_windows(info, bed, plan, rate_hz):
             gain = 10 ** (np.interp((at + np.arange(len(under))) / rate_hz, *level) / 20)
             heard = (under * gain[:, None]) @ places[1]
             before = min(max(lead - at, 0), len(under))  # samples until the speech begins
             heard[before:] += spoken.read(len(under) - before) @ places[0]
-            peak = max(peak, float(np.abs(heard).max(initial=0.0)))
-            total += len(heard)
-            _feed(stored, heard.astype("<f4"), target)
-        if stored.finish() != 0:
-            raise _failure(stored, target)
-    return replace(
-        widest,
-        path=target,
-        rate_hz=rate_hz,
-        sample_count=total,
-        codec="pcm_f32le",
-        sample_format="flt",
-        layout=layout,
-    ), peak
-
-
-def _feed(process: FfmpegProcess, samples: Float, target: Path) -> None:
-    try:
-        process.write(np.ascontiguousarray(samples).data.cast("B"))
-    except OSError as error:
-        raise _failure(process, target) from error
-
-
-def _failure(process: FfmpegProcess, target: Path) -> MediaError:
-    process.finish()
-    reason = process.complaint() or "it gave no reason"
-    return MediaError(f"{target}: ffmpeg could not write the mixed sound ({reason})")
+            writer.write(heard.astype(np.float32))
+    return writer.info(widest), writer.peak
 
 
 def _bed_levels(speech: AudioInfo, plan: LengthPlan, options: DubOptions) -> tuple[Float, Float]:
@@ -194,7 +163,7 @@ def _bed_windows(
     for each in bed_passes(plan):
         arguments = decode_bed(find_ffmpeg(), bed, rate_hz, start_s=start_s, tempo=tempo)
         start, stop = int(each.start_s * rate_hz), int(each.stop_s * rate_hz)
-        with _Samples(arguments if each.sounds else None, bed) as samples:
+        with ChannelReader(arguments if each.sounds else None, bed.channels) as samples:
             for at in range(start, stop, CHUNK_S * rate_hz):
                 window = samples.read(min(CHUNK_S * rate_hz, stop - at))
                 yield at, window * _blend(at, len(window), (start, stop), end, rate_hz)[:, None]
@@ -209,35 +178,3 @@ def _blend(at: int, count: int, run: tuple[int, int], end: int, rate_hz: int) ->
     if run[1] < end:
         gain = np.minimum(gain, (run[1] - position) / length)
     return gain.astype(np.float32)
-
-
-class _Samples:
-    """A context manager that reads decoded samples, and silence after the last one."""
-
-    def __init__(self, arguments: list[str] | None, info: AudioInfo) -> None:
-        """Remember what to start; None: silence alone."""
-        self._arguments, self._info = arguments, info
-        self._process: FfmpegProcess | None = None
-
-    def __enter__(self) -> Self:
-        if self._arguments is not None:
-            self._process = FfmpegProcess(self._arguments)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.close()
-            self._process = None
-
-    def read(self, count: int) -> Float:
-        """Return the next samples, [count, C]."""
-        channels = self._info.channels
-        buffer = bytearray(count * channels * SAMPLE_BYTES)
-        if self._process is not None:
-            self._process.read_into(buffer)
-        return np.frombuffer(buffer, "<f4").reshape(count, channels).astype(np.float32)
