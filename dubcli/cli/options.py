@@ -127,4 +127,10 @@ KindOption = Annotated[
 ]
 NameOption = Annotated[str, typer.Option(help="Name of the checkpoint.")]
 HalfOption = Annotated[str, typer.Option(help="Whose speakers teach it: losses or measuring.")]
+ResumeDubOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Keep what is finished if interrupted, and go on from there next time."
+    ),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last state saved.")]

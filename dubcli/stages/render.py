@@ -211,6 +211,10 @@ class FaceRenderer:
             while waiting:
                 yield self._finish(*waiting.popleft()[1:], seen, workers)
 
+    def dubs(self, t: int) -> bool:
+        """Return whether anything is rendered into source frame t; otherwise it stays as it is."""
+        return bool(self._bank) and bool(self._analysis.valid[t]) and float(self._amount[t]) > 0
+
     def _workers(self) -> Executor:
         """Return what runs the two renderings of a frame side by side.
 
@@ -249,7 +253,7 @@ class FaceRenderer:
         """Render one frame and lay it over the source."""
         t, rgb = item.frame.index, item.frame.rgb
         amount = float(self._amount[t])
-        if item.crop is None or item.picture is None or not self._bank or amount <= 0:
+        if item.crop is None or item.picture is None or not self.dubs(t):
             return DubbedFrame(rgb, dubbed=False, mask=None)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
