@@ -43,6 +43,7 @@ from dubcli.cli.options import (
     OverwriteOption,
     PresetOption,
     ReportOption,
+    ResumeDubOption,
     SpeechArgument,
     ThreadsOption,
     UseCacheOption,
@@ -115,6 +116,7 @@ def dub(
     cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
     cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     report: ReportOption = None,
+    resume: ResumeDubOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the lips in INPUT follow SPEECH and write the result to OUTPUT.
@@ -140,7 +142,15 @@ def dub(
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     with console.progress() as on_progress:
-        done = run(video, speech, output, options=options, report=report, on_progress=on_progress)
+        done = run(
+            video,
+            speech,
+            output,
+            options=options,
+            report=report,
+            resume=resume,
+            on_progress=on_progress,
+        )
     console.print_report(done, as_json=as_json)
 
 
