@@ -13,16 +13,15 @@ from typing import Any
 
 import ffmpeg
 
-from dubcli.config import DubOptions
+from dubcli.media.codecs import Encoding
 from dubcli.media.colour import (
     DECODE_FLAGS,
     ENCODE_FLAGS,
-    colour_matrix,
     colour_range,
-    is_rgb,
-    output_pixel_format,
+    conversion,
     output_tags,
 )
+from dubcli.media.planes import canvas_for
 from dubcli.media.soundtrack import Soundtrack
 from dubcli.records import Arrangement, AudioInfo, VideoInfo
 
@@ -91,7 +90,7 @@ def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
 
 
 def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> list[str]:
-    """Return the arguments that write frames as rgb24 to standard output.
+    """Return the arguments that write frames to standard output, as ``canvas_for`` has them.
 
     Every coded frame comes out once, in order, whatever its timestamp; only where
     ``wanted.origin_pts`` is given are frames dropped and repeated to a constant rate.
@@ -107,16 +106,19 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     if wanted.origin_pts is not None:
         options["copyts"] = None
     video = _file_input(info.path, **options)["V:0"]
+    if info.interlaced:
+        video = video.filter("bwdif", mode="send_frame", deint="interlaced")
     if wanted.origin_pts is not None:
         video = video.filter("setpts", f"PTS-({wanted.origin_pts})")
         # Not start_time: the filter would round it to the time base and move the grid.
         video = video.filter("fps", fps=rate_text(info.frame_rate), start_time=0, round="near")
     if wanted.skip:
         video = video.filter("trim", start_frame=wanted.skip)
+    layout = canvas_for(info).layout
     scale = {"flags": DECODE_FLAGS}
-    if not is_rgb(info.pixel_format):
-        scale |= {"in_color_matrix": colour_matrix(info), "in_range": colour_range(info)}
-    video = video.filter("scale", info.width, info.height, **scale).filter("format", "rgb24")
+    if layout.family == "yuv":  # a range stays as it is
+        scale |= {"in_range": colour_range(info), "out_range": colour_range(info)}
+    video = video.filter("scale", info.width, info.height, **scale).filter("format", layout.name)
     output: dict[str, Any] = {"format": "rawvideo", "fps_mode": "passthrough"}
     if wanted.count is not None:
         output["frames:v"] = wanted.count
@@ -203,26 +205,20 @@ def measure_loudness(ffmpeg_binary: str, speech: AudioInfo, arrangement: Arrange
     return ["info" if argument == "error" else argument for argument in arguments]
 
 
-def _pictures_to_encode(info: VideoInfo) -> Any:
+def _pictures_to_encode(info: VideoInfo, encoding: Encoding, raw: str) -> Any:
     pictures = ffmpeg.input(
         "pipe:0",
         format="rawvideo",
-        pixel_format="rgb24",
+        pixel_format=raw,
         video_size=(info.width, info.height),
         framerate=rate_text(info.frame_rate),
         protocol_whitelist=PROTOCOLS,
     )["v:0"]
     return (
-        pictures.filter(
-            "scale",
-            flags=ENCODE_FLAGS,
-            in_range="pc",
-            out_range=colour_range(info),
-            out_color_matrix=colour_matrix(info),
-        )
-        .filter("format", output_pixel_format(info))
+        pictures.filter("scale", **conversion(info, raw, encoding.pixel_format))
+        .filter("format", encoding.pixel_format)
         .filter("setsar", rate_text(info.pixel_aspect))
-        .filter("setparams", **output_tags(info))
+        .filter("setparams", **output_tags(info, encoding.pixel_format))
     )
 
 
@@ -233,10 +229,11 @@ def encode(
     *,
     speech: AudioInfo,
     soundtrack: Soundtrack,
-    options: DubOptions,
     arrangement: Arrangement,
+    encoding: Encoding,
+    raw: str,
 ) -> list[str]:
-    """Return the arguments that encode rgb24 frames from standard input with a speech file.
+    """Return the arguments that encode raw frames from standard input with a speech file.
 
     ffmpeg reports the number of frames it wrote to standard output (``-progress``).
 
@@ -246,18 +243,17 @@ def encode(
         info: The source video: size, rate and colour of the output.
         speech: The speech file.
         soundtrack: How the speech is encoded.
-        options: crf and preset.
         arrangement: What is done to the speech.
+        encoding: How the pictures are encoded.
+        raw: The pixel format of the frames that come.
     """
-    pictures = _pictures_to_encode(info)
+    pictures = _pictures_to_encode(info, encoding, raw)
     sound = _arranged(speech, arrangement)
     if soundtrack.resampled:
         sound = sound.filter("aresample", soundtrack.rate_hz)
     output: dict[str, Any] = {
         "format": MUXERS[partial.suffix.lower()],
-        "c:v": "libx264",
-        "crf": options.crf,
-        "preset": options.preset,
+        **dict(encoding.arguments),
         "r": rate_text(info.frame_rate),
         "fps_mode": "cfr",
         "c:a": soundtrack.codec,

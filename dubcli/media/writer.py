@@ -10,8 +10,10 @@ import numpy as np
 from dubcli.config import DubOptions
 from dubcli.errors import MediaError
 from dubcli.media.binary import find_ffmpeg
+from dubcli.media.codecs import encoding_for
 from dubcli.media.command import encode
 from dubcli.media.files import check_output, refuse_overwriting_inputs
+from dubcli.media.planes import canvas_for
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.soundtrack import soundtrack_for
 from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
@@ -49,6 +51,7 @@ class FrameWriter:
         frame_count: int,
         options: DubOptions,
         arrangement: Arrangement = AS_IT_IS,
+        planes: bool = False,
     ) -> None:
         """Check what can be checked; ffmpeg starts on entering the context.
 
@@ -57,11 +60,12 @@ class FrameWriter:
             info: The source video: size, rate, chroma and colour tags of the output.
             speech: The sound of the output, to the sample in .mkv and .mov.
             frame_count: How many frames will be written.
-            options: crf and preset.
+            options: Codec, pixel format, crf and preset.
             arrangement: What is done to the speech.
+            planes: Whether frames come as ``canvas_for`` has them, rather than as RGB.
 
         Raises:
-            InputError: If ``output`` cannot be written or is an input.
+            InputError: If ``output`` cannot be written or is an input, or the codec does not fit.
         """
         check_output(output)
         refuse_overwriting_inputs(output, [info.path, speech.path])
@@ -70,9 +74,13 @@ class FrameWriter:
         self._speech = speech
         self._arrangement = arrangement
         self._frame_count = frame_count
-        self._options = options
+        self._encoding = encoding_for(info, output.suffix.lower(), options)
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
-        self._warnings = [self._soundtrack.warning] if self._soundtrack.warning else []
+        self._warnings = list(self._encoding.warnings)
+        self._warnings += [self._soundtrack.warning] if self._soundtrack.warning else []
+        canvas = canvas_for(info)
+        self._raw = canvas.layout.name if planes else "rgb24"
+        self._shape = (canvas.frame_bytes,) if planes else (info.height, info.width, 3)
         self._partial = partial_path(output)
         self._written = 0
         self._process: FfmpegProcess | None = None
@@ -89,17 +97,18 @@ class FrameWriter:
             self._info,
             speech=self._speech,
             soundtrack=self._soundtrack,
-            options=self._options,
             arrangement=self._arrangement,
+            encoding=self._encoding,
+            raw=self._raw,
         )
         self._process = FfmpegProcess(arguments, feed=True)
         return self
 
-    def write(self, rgb: Bytes) -> None:
+    def write(self, picture: Bytes) -> None:
         """Encode the next frame.
 
         Args:
-            rgb: uint8, [H, W, 3], of the source video's size.
+            picture: uint8, [H, W, 3] of the source video's size, or its planes.
 
         Raises:
             ValueError: If shape or type differ, there are too many frames, or the context has
@@ -108,13 +117,14 @@ class FrameWriter:
         """
         if self._process is None:
             raise ValueError("FrameWriter.write is called outside its with block")
-        shape = (self._info.height, self._info.width, 3)
-        if rgb.shape != shape or rgb.dtype != np.uint8:
-            raise ValueError(f"frame is {rgb.dtype} {rgb.shape}, the video is uint8 {shape}")
+        if picture.shape != self._shape or picture.dtype != np.uint8:
+            raise ValueError(
+                f"frame is {picture.dtype} {picture.shape}, the video is uint8 {self._shape}"
+            )
         if self._written >= self._frame_count:
             raise ValueError(f"frame {self._written + 1} of {self._frame_count} is one too many")
         try:
-            self._process.write(np.ascontiguousarray(rgb).data.cast("B"))
+            self._process.write(np.ascontiguousarray(picture).data.cast("B"))
         except OSError as error:  # Windows reports a broken pipe as EINVAL
             raise self._failure(self._process) from error
         self._written += 1

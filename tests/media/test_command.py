@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from dubcli.config import DubOptions
+from dubcli.media.codecs import encoding_for
 from dubcli.media.command import (
     FORMATS,
     FrameRange,
@@ -62,7 +63,7 @@ def test_constant_rate_decoding_passes_every_frame_through() -> None:
         "file:/clips/a.mp4",
         "-filter_complex",
         "[0:V:0]scale=64:48:flags=neighbor+accurate_rnd+full_chroma_int+full_chroma_inp"
-        ":in_color_matrix=bt709:in_range=tv[s0];[s0]format=rgb24[s1]",
+        ":in_range=tv:out_range=tv[s0];[s0]format=yuv420p[s1]",
         "-map",
         "[s1]",
         "-f",
@@ -138,8 +139,9 @@ def test_encoding_names_rate_size_quality_and_sound(name: str, sound: list[str])
         video_info(),
         speech=speech,
         soundtrack=soundtrack_for(Path(name).suffix, speech),
-        options=DubOptions(crf=20, preset="fast"),
         arrangement=Arrangement(),
+        encoding=encoding_for(video_info(), Path(name).suffix, DubOptions(crf=20, preset="fast")),
+        raw="rgb24",
     )
     text = " ".join(arguments)
     assert "-f rawvideo -video_size 64x48 -framerate 30000/1001 -pixel_format rgb24" in text
@@ -160,8 +162,9 @@ def test_colour_is_converted_with_the_matrix_of_the_source_and_tagged_the_same()
         video_info(pixel_aspect=Fraction(16, 15)),
         speech=speech,
         soundtrack=soundtrack_for(".mp4", speech),
-        options=DubOptions(),
         arrangement=Arrangement(),
+        encoding=encoding_for(video_info(), ".mp4", DubOptions()),
+        raw="rgb24",
     )
     graph = arguments[arguments.index("-filter_complex") + 1]
     assert "in_range=pc:out_color_matrix=bt709:out_range=tv" in graph
