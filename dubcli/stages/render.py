@@ -17,7 +17,14 @@ from dubcli.geometry.camera import yaw
 from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, lay_over, placed
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
-from dubcli.networks.renderer import DualAttentionRenderer, References, join, prefer_alike
+from dubcli.networks.renderer import (
+    DualAttentionRenderer,
+    LipBank,
+    References,
+    bank_of,
+    join,
+    prefer_alike,
+)
 from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack, Patch
 from dubcli.stages.select import face_window
 
@@ -100,7 +107,7 @@ class FaceRenderer:
         self._draw = WindowDrawer(model)
         self._face_references = face_references
         self._device = next(network.parameters()).device
-        self._bank: list[References] = []
+        self._bank: LipBank | None = None  # None: no reference was found
         self._bank_shapes: Float = np.zeros((0, len(self._draw.lower), 3), dtype=np.float32)
 
     @torch.no_grad()
@@ -116,7 +123,7 @@ class FaceRenderer:
         """
         chosen = {int(t) for t in wanted}
         found = [(f.index, self._encode_lips(f)) for f in frames if f.index in chosen]
-        self._bank = [reference for _, reference in found]
+        self._bank = bank_of([reference for _, reference in found]) if found else None
         self._bank_shapes = self._draw.own_displacement(
             self._analysis.beta[np.array([t for t, _ in found], dtype=np.int64)]
         )
@@ -239,10 +246,10 @@ class FaceRenderer:
         ]
         return join(parts)
 
-    def _lips_like(self, shape: Float) -> References:
+    def _lips_like(self, bank: LipBank, shape: Float) -> References:
         """Return the lip references, those with this mouth foremost, [L, 3] cm."""
         distance = self._draw.mouth_distance(shape, self._bank_shapes)
-        return prefer_alike(self._bank, torch.from_numpy(distance))
+        return prefer_alike(bank, torch.from_numpy(distance))
 
     @torch.no_grad()
     def _finish(
@@ -251,7 +258,8 @@ class FaceRenderer:
         """Render one frame and lay it over the source."""
         t, rgb = item.frame.index, item.frame.rgb
         amount = float(self._amount[t])
-        if item.crop is None or item.picture is None or not self._bank or amount <= 0:
+        bank = self._bank
+        if item.crop is None or item.picture is None or bank is None or amount <= 0:
             return DubbedFrame(rgb, dubbed=False, mask=None, source=item.frame)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
@@ -264,7 +272,7 @@ class FaceRenderer:
         face, picture = self._neighbours(t, seen), item.picture
         patch, base = workers.map(
             lambda points, shape: self._render_crop(
-                points, picture, mask, lips, (face, self._lips_like(shape))
+                points, picture, mask, lips, (face, self._lips_like(bank, shape))
             ),
             (there, here),
             (changed, own),
