@@ -69,6 +69,31 @@ class Arrangement:
     gain_db: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class CarriedStream:
+    """A stream of the source that an output has too."""
+
+    index: int  # in the source
+    codec: str = "copy"  # or ffmpeg's encoder, where the container needs another
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What comes along from the source: its chapters, its metadata, and these streams."""
+
+    path: Path
+    streams: tuple[CarriedStream, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stamps:
+    """When each picture of an output is shown."""
+
+    ticks: Integers  # [T] strictly ascending
+    end: int  # when the last picture is over
+    unit_s: Fraction  # seconds of a tick
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One decoded picture."""

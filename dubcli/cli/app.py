@@ -47,6 +47,7 @@ from dubcli.cli.options import (
     PixelFormatOption,
     PresetOption,
     ReportOption,
+    ResumeDubOption,
     SpeechArgument,
     ThreadsOption,
     UseCacheOption,
@@ -123,6 +124,7 @@ def dub(
     cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
     cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     report: ReportOption = None,
+    resume: ResumeDubOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the lips in INPUT follow SPEECH and write the result to OUTPUT.
@@ -152,7 +154,15 @@ def dub(
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     with console.progress() as on_progress:
-        done = run(video, speech, output, options=options, report=report, on_progress=on_progress)
+        done = run(
+            video,
+            speech,
+            output,
+            options=options,
+            report=report,
+            resume=resume,
+            on_progress=on_progress,
+        )
     console.print_report(done, as_json=as_json)
 
 

@@ -152,4 +152,10 @@ LabelledOption = Annotated[
     Path | None,
     typer.Option(help="Folder of speech with visemes: sets.csv, labels.npz, clips/."),
 ]
+ResumeDubOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Keep what is finished if interrupted, and go on from there next time."
+    ),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last state saved.")]

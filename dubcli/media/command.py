@@ -23,7 +23,7 @@ from dubcli.media.colour import (
 )
 from dubcli.media.planes import canvas_for
 from dubcli.media.soundtrack import Soundtrack
-from dubcli.records import Arrangement, AudioInfo, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Carried, VideoInfo
 
 PROTOCOLS = "file,pipe"
 # Demuxers whose files hold their own pictures and sound. Not among them, on purpose: hls, dash,
@@ -39,6 +39,7 @@ PAIR_CRF = 20
 PAIR_BITS_PER_S = 1_600_000  # both pictures together, at most
 PAIR_SOUND_BITS_PER_S = 96_000
 _QUIET = ["-nostdin", "-hide_banner", "-loglevel", "error"]
+_TOLD = ["-y", "-nostats", "-progress", "pipe:1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,14 @@ class FrameRange:
     # Variable rate only: the frames are put on the grid origin + k / frame_rate, k = 0, 1, ...
     # whatever seek_s is; grid positions before it hold the first frame decoded.
     origin_pts: int | None = None  # in the stream's time base
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """In what encoded pictures come on standard input."""
+
+    format: str  # "mov" or "matroska"
+    display_aspect: Fraction | None = None  # where the format's own word is not to be trusted
 
 
 def file_url(path: Path) -> str:
@@ -223,55 +232,93 @@ def _pictures_to_encode(info: VideoInfo, encoding: Encoding, raw: str) -> Any:
 
 
 def encode(
-    ffmpeg_binary: str,
-    partial: Path,
-    info: VideoInfo,
-    *,
-    speech: AudioInfo,
-    soundtrack: Soundtrack,
-    arrangement: Arrangement,
-    encoding: Encoding,
-    raw: str,
+    ffmpeg_binary: str, part: Path, info: VideoInfo, encoding: Encoding, raw: str
 ) -> list[str]:
-    """Return the arguments that encode raw frames from standard input with a speech file.
+    """Return the arguments that encode raw frames from standard input, without sound.
 
     ffmpeg reports the number of frames it wrote to standard output (``-progress``).
 
     Args:
         ffmpeg_binary: Path of ffmpeg.
-        partial: The file to write, with the extension of the output.
+        part: The QuickTime file to write: it holds any codec, and time exactly.
         info: The source video: size, rate and colour of the output.
-        speech: The speech file.
-        soundtrack: How the speech is encoded.
-        arrangement: What is done to the speech.
         encoding: How the pictures are encoded.
         raw: The pixel format of the frames that come.
     """
-    pictures = _pictures_to_encode(info, encoding, raw)
+    output: dict[str, Any] = {
+        "format": "mov",
+        **dict(encoding.arguments),
+        "r": rate_text(info.frame_rate),
+        "fps_mode": "cfr",
+    }
+    written = ffmpeg.output(_pictures_to_encode(info, encoding, raw), file_url(part), **output)
+    return [*_compile(written, ffmpeg_binary), *_TOLD]
+
+
+def finish(
+    ffmpeg_binary: str,
+    partial: Path,
+    carrier: Carrier,
+    *,
+    speech: AudioInfo,
+    soundtrack: Soundtrack,
+    arrangement: Arrangement,
+    carried: Carried | None = None,
+) -> list[str]:
+    """Return the arguments that put an output together: encoded pictures, the speech, and more.
+
+    The pictures come on standard input and are not encoded again. ffmpeg reports the number of
+    frames it wrote to standard output (``-progress``).
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        partial: The file to write, with the extension of the output.
+        carrier: In what the pictures come.
+        speech: The speech file.
+        soundtrack: How the speech is encoded.
+        arrangement: What is done to the speech.
+        carried: What comes along from the source.
+    """
+    pictures = ffmpeg.input(
+        "pipe:0", format=carrier.format, protocol_whitelist=PROTOCOLS, format_whitelist=FORMATS
+    )
     sound = _arranged(speech, arrangement)
     if soundtrack.resampled:
         sound = sound.filter("aresample", soundtrack.rate_hz)
     output: dict[str, Any] = {
         "format": MUXERS[partial.suffix.lower()],
-        **dict(encoding.arguments),
-        "r": rate_text(info.frame_rate),
-        "fps_mode": "cfr",
-        "c:a": soundtrack.codec,
-        "map_metadata": -1,
-        "map_chapters": -1,
+        "c:v:0": "copy",
+        "c:a:0": soundtrack.codec,
     }
+    if carrier.display_aspect is not None:
+        output["aspect"] = rate_text(carrier.display_aspect).replace("/", ":")
     if soundtrack.resampled:
-        output["ac"] = soundtrack.channels
+        output["ac:a:0"] = soundtrack.channels
     if soundtrack.bits_per_s is not None:
-        output["b:a"] = soundtrack.bits_per_s
+        output["b:a:0"] = soundtrack.bits_per_s
     if output["format"] != "matroska":
         # Edit lists count in this unit; the default millisecond would cut or add samples.
         output["movie_timescale"] = soundtrack.rate_hz
     if output["format"] == "mp4":
         output["movflags"] = "+faststart"
-    written = ffmpeg.output(pictures, sound, file_url(partial), **output)
+    written = ffmpeg.output(pictures["v:0"], sound, file_url(partial), **output)
     arguments = _compile(written, ffmpeg_binary)
-    return [*arguments, "-y", "-nostats", "-progress", "pipe:1"]
+    return [*_carrying(arguments, carried), *_TOLD]
+
+
+def _carrying(arguments: list[str], carried: Carried | None) -> list[str]:
+    """Return a finishing command with one more input, whose streams and notes are copied."""
+    if carried is None:
+        notes = ["-map_metadata", "-1", "-map_chapters", "-1"]
+        return [*arguments[:-1], *notes, arguments[-1]]
+    count = arguments.count("-i")
+    inputs = len(arguments) - arguments[::-1].index("-i") + 1  # up to the last one's name
+    source = ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
+    source += ["-i", file_url(carried.path)]
+    copied = ["-map_metadata", str(count), "-map_chapters", str(count)]
+    for place, stream in enumerate(carried.streams, 2):  # after pictures and speech
+        copied += ["-map", f"{count}:{stream.index}", f"-c:{place}", stream.codec]
+    return [*arguments[:inputs], *source, *arguments[inputs:-1], *copied, arguments[-1]]
 
 
 def encode_pair(
@@ -343,4 +390,4 @@ def encode_pair(
         "movflags": "+faststart",
     }
     arguments = _compile(ffmpeg.output(stacked, heard, file_url(target), **output), ffmpeg_binary)
-    return [*arguments, "-y", "-nostats", "-progress", "pipe:1"]
+    return [*arguments, *_TOLD]

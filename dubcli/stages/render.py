@@ -220,6 +220,11 @@ class FaceRenderer:
             while waiting:
                 yield self._finish(*waiting.popleft()[1:], seen, workers)
 
+    def dubs(self, t: int) -> bool:
+        """Return whether anything is rendered into source frame t; otherwise it stays as it is."""
+        shown = bool(self._analysis.valid[t]) and float(self._amount[t]) > 0
+        return self._bank is not None and shown
+
     def _workers(self) -> Executor:
         """Return what runs the two renderings of a frame side by side.
 
@@ -259,7 +264,7 @@ class FaceRenderer:
         t, rgb = item.frame.index, item.frame.rgb
         amount = float(self._amount[t])
         bank = self._bank
-        if item.crop is None or item.picture is None or bank is None or amount <= 0:
+        if item.crop is None or item.picture is None or bank is None or not self.dubs(t):
             return DubbedFrame(rgb, dubbed=False, mask=None, source=item.frame)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)

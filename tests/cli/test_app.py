@@ -30,6 +30,7 @@ class Call:
     paths: tuple[Path, ...] = ()
     options: list[DubOptions] = field(default_factory=list)
     report: Path | None = None
+    resume: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,18 @@ def put_dub(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None)
     call = Call()
 
     def fake(
-        video: Path, audio: Path, output: Path, *, options: Any, report: Any, on_progress: Any
+        video: Path,
+        audio: Path,
+        output: Path,
+        *,
+        options: Any,
+        report: Any,
+        resume: Any,
+        on_progress: Any,
     ) -> DubReport:
         call.paths = (video, audio, output)
         call.report = report
+        call.resume = resume
         call.options.append(options)
         on_progress(Progress("analyze", 1, 50))
         on_progress(Progress("render", 1, None))
@@ -121,6 +130,13 @@ def test_json_is_the_report_and_nothing_else(run: Run, monkeypatch: pytest.Monke
         "warnings": ["2 frames\nhave no face"],
         "report": None,
     }
+
+
+def test_resume_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = put_dub(monkeypatch)
+    for option in ("", "--resume"):
+        run("dub", "in.mp4", "speech.wav", "-o", "out.mp4", *option.split())
+        assert call.resume == bool(option)
 
 
 def test_report_reaches_the_api_and_the_table_says_where_it_is(
