@@ -15,6 +15,8 @@ SOUND_SUFFIXES = frozenset(
 
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 
+CODECS = ("source", "h264", "hevc", "prores", "dnxhr", "ffv1")  # "source": the video's own
+
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
@@ -72,8 +74,12 @@ class DubOptions:
     close_in_silence: bool = True
     length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
-    crf: int = 16  # H.264 quality of the output, lower is better
-    preset: str = "medium"  # x264's speed
+    crf: int = 16  # H.264 and HEVC quality of the output, lower is better
+    preset: str = "medium"  # x264's and x265's speed
+    codec: str = "source"  # one of CODECS
+    pixel_format: str | None = None  # ffmpeg's name; None: the source's own, if the codec has it
+    allow_8bit: bool = False  # write 8 bits a channel where the source has more
+    deinterlace: bool = False  # dub interlaced video, made progressive
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
     overwrite: bool = False
     cache: CacheOptions = CacheOptions()
@@ -94,6 +100,7 @@ class DubOptions:
             ("threads", 0, 1024),
         )
         _refuse_others(self, "length", LENGTH_MODES)
+        _refuse_others(self, "codec", CODECS)
 
 
 DEFAULTS = DubOptions()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dubcli.checkpoints import read_manifest
 from dubcli.config import DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
-from dubcli.geometry.crop import Detail, paste_back
+from dubcli.geometry.crop import Detail, lay_over, placed
 from dubcli.loading import Models, device_for, load_models
 from dubcli.media import parts, reader, writer
 from dubcli.media.binary import find_ffmpeg
@@ -33,7 +33,7 @@ from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline import analysis as first_pass
 from dubcli.pipeline import analyze, dub, dubbing
-from dubcli.records import Analysis, Bytes, Crop, DubReport, Float, Progress, TrackedFace
+from dubcli.records import Analysis, Bytes, Crop, DubReport, Float, Patch, Progress, TrackedFace
 from dubcli.stages import render
 
 ROOT = Path(__file__).parents[1]
@@ -131,15 +131,15 @@ def dubbed(
     """Return the clip with 1.2 s of speech: 29 frames."""
     masks: list[NDArray[np.bool_]] = []
 
-    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail) -> Bytes:
-        white = np.full_like(patch, 255)
-        masks.append(paste_back(np.zeros_like(rgb), white, weight, crop).any(-1))
-        return paste_back(rgb, patch, weight, crop, detail)
+    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail) -> Patch | None:
+        black, white = np.zeros_like(rgb), np.full_like(patch, 255)
+        masks.append(lay_over(black, placed(black, white, weight, crop)).any(-1))
+        return placed(rgb, patch, weight, crop, detail)
 
     progress: list[Progress] = []
     output, sound = folder / "out.mp4", speech("1.2")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "paste_back", note)
+        patch.setattr(render, "placed", note)
         report = dub(
             clip, sound, output, models=models, options=OPTIONS, on_progress=progress.append
         )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dubcli.config import LENGTH_MODES
+from dubcli.config import CODECS, LENGTH_MODES
 
 VideoArgument = Annotated[
     Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
@@ -45,8 +45,25 @@ LoudnessOption = Annotated[
         help="Loudness of the sound, LUFS (EBU R128: -23), -70 to -5.", show_default="as given"
     ),
 ]
-CrfOption = Annotated[int, typer.Option(help="H.264 quality, 0 to 51; lower is better and larger.")]
-PresetOption = Annotated[str, typer.Option(help="x264's speed, ultrafast to veryslow.")]
+CrfOption = Annotated[
+    int, typer.Option(help="H.264 and HEVC quality, 0 to 51; lower is better and larger.")
+]
+PresetOption = Annotated[str, typer.Option(help="x264's and x265's speed, ultrafast to veryslow.")]
+CodecOption = Annotated[
+    str, typer.Option(help="Codec of the output: " + ", ".join(CODECS) + " (INPUT's own).")
+]
+PixelFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Pixel format of the output, as ffmpeg names it.", show_default="INPUT's own"
+    ),
+]
+Allow8bitOption = Annotated[
+    bool, typer.Option("--allow-8bit", help="Write 8 bits a channel where INPUT has more.")
+]
+DeinterlaceOption = Annotated[
+    bool, typer.Option("--deinterlace", help="Dub interlaced video, made progressive.")
+]
 ThreadsOption = Annotated[
     int, typer.Option(help="CPU threads of the networks, 0 to 1024; 0: torch's choice.")
 ]

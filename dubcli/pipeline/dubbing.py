@@ -15,8 +15,10 @@ from dubcli.config import CONTAINERS, DEFAULTS, SEGMENT_FRAMES, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import Models
 from dubcli.media.binary import ffmpeg_facts
+from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.loudness import arrange
+from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.writer import FrameWriter
@@ -66,6 +68,7 @@ def dub(
     clock, warnings = Clock(on_progress), list[str]()
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], CONTAINERS, options)
+    encoding_for(info, output.suffix.lower(), options)  # refuse before the work, not after it
     if report is not None:
         check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
@@ -75,7 +78,7 @@ def dub(
     clock.add("sound", time.perf_counter() - started)
     warnings += said
     observer = None if report is None else Observer(ready.analysis, ready.amount, ready.draw)
-    dubbed, painted = 0, _painted(ready)
+    dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
     with (
         FrameWriter(
             output,
@@ -85,6 +88,7 @@ def dub(
             frame_count=length,
             options=options,
             identity=_identity(ready) if resume else "",
+            planes=True,
         ) as writer,
         closing(prefetch(ready.frames())) as frames,
     ):
@@ -99,7 +103,7 @@ def dub(
         rendered = ready.face.render(frames, mouths, *_from(first, ready))
         for done in clock.watch("render", rendered, length - first):
             started = time.perf_counter()
-            writer.write(done.rgb)
+            writer.write(canvas.lay_over(done.source, done.patch))
             clock.add("encode", time.perf_counter() - started)
             dubbed += done.dubbed
             if observer is not None:

@@ -1,6 +1,5 @@
 """All that comes between the two passes: speech to motion, and the lip references."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -45,7 +44,6 @@ from dubcli.stages.sync import (
 
 BLOCK_FRAMES = 1000  # whose vertices are in memory at once
 HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as speech
-DEEP = re.compile(r"(9|10|12|14|16)(?:le|be)$")  # pixel formats of more than 8 bits a channel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +100,7 @@ def prepare(
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
+    _refuse_interlaced(info, options)
     if info.frame_count is not None:  # refuse before the work, not after it
         plan_length(options.length, info.frame_count, speech.duration_s, info.frame_rate)
     started = time.perf_counter()
@@ -133,6 +132,15 @@ def prepare(
     return Ready(info, speech, models, options, plan, analysis, amount, motion, draw, face)
 
 
+def _refuse_interlaced(info: VideoInfo, options: DubOptions) -> None:
+    """Refuse video that has to be made progressive, unless that is asked for."""
+    if info.interlaced and not options.deinterlace:
+        raise InputError(
+            f"{info.path}: the video is interlaced; add --deinterlace to dub it as progressive "
+            "video of the same frame rate, or convert it first"
+        )
+
+
 def _effect_amount(info: VideoInfo, analysis: Analysis) -> Float:
     """Return how much of the effect each frame may show; refuse if it is nowhere any."""
     amount = effect_amount(analysis, float(info.frame_rate))
@@ -150,11 +158,6 @@ def _format_warnings(info: VideoInfo) -> Iterator[str]:
         yield (
             f"the video's frame rate varies; the output has a constant "
             f"{float(info.frame_rate):.3f} frames a second"
-        )
-    if depth := DEEP.search(info.pixel_format):
-        yield (
-            f"the video has {depth[1]} bits a channel ({info.pixel_format}); the output has 8: "
-            "expect banding, most of all in HDR"
         )
 
 

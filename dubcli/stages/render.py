@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dubcli.geometry.camera import yaw
-from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, paste_back
+from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, lay_over, placed
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
 from dubcli.networks.renderer import (
@@ -25,7 +25,7 @@ from dubcli.networks.renderer import (
     join,
     prefer_alike,
 )
-from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack
+from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack, Patch
 from dubcli.stages.select import face_window
 
 RENDERINGS = 2  # of each frame: the new geometry and the source's own
@@ -41,6 +41,8 @@ class DubbedFrame:
     rgb: Bytes  # [H, W, 3]
     dubbed: bool  # whether any pixel was rendered
     mask: Bytes | None  # [S, S] what was rendered, in the crop
+    source: Frame
+    patch: Patch | None = None  # what was laid over the source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,7 +222,8 @@ class FaceRenderer:
 
     def dubs(self, t: int) -> bool:
         """Return whether anything is rendered into source frame t; otherwise it stays as it is."""
-        return self._bank is not None and bool(self._analysis.valid[t]) and float(self._amount[t]) > 0
+        shown = bool(self._analysis.valid[t]) and float(self._amount[t]) > 0
+        return self._bank is not None and shown
 
     def _workers(self) -> Executor:
         """Return what runs the two renderings of a frame side by side.
@@ -262,7 +265,7 @@ class FaceRenderer:
         amount = float(self._amount[t])
         bank = self._bank
         if item.crop is None or item.picture is None or bank is None or not self.dubs(t):
-            return DubbedFrame(rgb, dubbed=False, mask=None)
+            return DubbedFrame(rgb, dubbed=False, mask=None, source=item.frame)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
         here = self._draw.in_crop(source, self._analysis, t, item.crop)
@@ -283,8 +286,8 @@ class FaceRenderer:
         shift = colour_shift(base, picture.astype(np.float32), shown)
         weight = feather(shown) * min(1.0, amount / SHOW_FULLY)
         detail = self._draw.detail(base + shift, there, here)
-        dubbed = paste_back(rgb, patch + shift, weight, item.crop, detail)
-        return DubbedFrame(dubbed, dubbed=True, mask=shown)
+        laid = placed(rgb, patch + shift, weight, item.crop, detail)
+        return DubbedFrame(lay_over(rgb, laid), True, shown, item.frame, laid)
 
     @torch.no_grad()
     def _render_crop(

@@ -63,6 +63,10 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "mouth_scale": 1.5,
         "length": "loop",
         "loudness": -23.0,
+        "codec": "hevc",
+        "pixel_format": "yuv444p",
+        "allow_8bit": True,
+        "deinterlace": True,
         "cache": CacheOptions(use=False, folder=Path("c")),
     }
     other = others.get(name, 7)

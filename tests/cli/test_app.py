@@ -172,6 +172,8 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--loudness": "-23",
         "--crf": "30",
         "--preset": "fast",
+        "--codec": "prores",
+        "--pixel-format": "yuv444p10le",
         "--threads": "2",
         "--cache-folder": "kept",
         "--cache-limit": "5",
@@ -179,7 +181,17 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
     arguments = [word for pair in given.items() for word in pair]
 
     outcome = run(
-        "dub", "a", "b", "-o", "c", *arguments, "--no-close-in-silence", "--no-cache", "-y"
+        "dub",
+        "a",
+        "b",
+        "-o",
+        "c",
+        *arguments,
+        "--no-close-in-silence",
+        "--no-cache",
+        "-y",
+        "--allow-8bit",
+        "--deinterlace",
     )
 
     assert outcome.code == 0
@@ -195,6 +207,10 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         loudness=-23.0,
         crf=30,
         preset="fast",
+        codec="prores",
+        pixel_format="yuv444p10le",
+        allow_8bit=True,
+        deinterlace=True,
         threads=2,
         overwrite=True,
         cache=CacheOptions(use=False, folder=Path("kept"), limit_mb=5),
