@@ -72,6 +72,7 @@ class DubOptions:
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
     close_in_silence: bool = True
     length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
+    face: str = "largest"  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
     ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
     speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
@@ -97,6 +98,10 @@ class DubOptions:
             ("threads", 0, 1024),
         )
         _refuse_others(self, "length", LENGTH_MODES)
+        if not self.face or (self.face.isdigit() and int(self.face) < 1):
+            raise InputError(
+                f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"
+            )
         parse_spans(self.ranges, "--range")
         if self.speech_at is not None:
             parse_moment(self.speech_at, "--speech-at")

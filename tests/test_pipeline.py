@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,7 +33,7 @@ from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline import analysis as first_pass
 from dubcli.pipeline import analyze, dub, dubbing
-from dubcli.records import Analysis, Bytes, Crop, DubReport, Float, Progress, TrackedFace
+from dubcli.records import Bytes, Crop, DubReport, Faces, Float, Progress
 from dubcli.stages import render
 
 ROOT = Path(__file__).parents[1]
@@ -415,14 +416,14 @@ def test_video_of_a_face_always_in_profile_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fit = first_pass.fit
+    fit = first_pass.fit_faces
 
-    def turned(faces: Iterable[TrackedFace | None], model: object) -> Analysis:
-        found = fit(faces, model)
-        profile = np.tile(np.float32([0, 1.4, 0]), (len(found), 1))
+    def turned(*given: Any) -> Faces:
+        found = fit(*given)
+        profile = np.tile(np.float32([0, 1.4, 0]), (len(found.frame), 1))
         return replace(found, rotation=profile)
 
-    monkeypatch.setattr(first_pass, "fit", turned)
+    monkeypatch.setattr(first_pass, "fit_faces", turned)
     said = refused(
         InputError, short_clip, speech("0.5"), tmp_path / "out.mp4", models=models, options=OPTIONS
     )

@@ -25,6 +25,7 @@ from dubcli.cli.bench import bench
 from dubcli.cli.cache import cache_app
 from dubcli.cli.doctor import doctor
 from dubcli.cli.evaluate import evaluate
+from dubcli.cli.faces import faces
 from dubcli.cli.options import (
     AudioEncoderOption,
     CacheFolderOption,
@@ -32,6 +33,7 @@ from dubcli.cli.options import (
     CloseInSilenceOption,
     CrfOption,
     DeviceOption,
+    FaceOption,
     FaceReferencesOption,
     JsonOption,
     LengthOption,
@@ -77,6 +79,7 @@ app.command("batch")(batch)
 app.command("style-sim")(style_sim)
 app.command("evaluate")(evaluate)
 app.command("doctor")(doctor)
+app.command("faces")(faces)
 
 
 def _print_version(wanted: bool) -> None:
@@ -108,6 +111,7 @@ def dub(
     mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
     close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
     length: LengthOption = DEFAULTS.length,
+    face: FaceOption = DEFAULTS.face,
     ranges: RangeOption = None,
     speech_at: SpeechAtOption = DEFAULTS.speech_at,
     loudness: LoudnessOption = DEFAULTS.loudness,
@@ -136,6 +140,7 @@ def dub(
         mouth_scale=mouth_scale,
         close_in_silence=close_in_silence,
         length=length,
+        face=face,
         ranges=", ".join(ranges or ()),
         speech_at=speech_at,
         loudness=loudness,

@@ -39,6 +39,13 @@ LengthOption = Annotated[
     str,
     typer.Option(help="Where video and speech differ in length: " + ", ".join(LENGTH_MODES) + "."),
 ]
+FaceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="WHO",
+        help="Whom to dub: largest (of each shot), a number of `dubcli faces`, or a picture.",
+    ),
+]
 RangeOption = Annotated[
     list[str] | None,
     typer.Option(

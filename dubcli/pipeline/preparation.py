@@ -18,7 +18,7 @@ from dubcli.media.lengths import LengthPlan, plan_output
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
-from dubcli.pipeline.analysis import analyze_probed
+from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people
 from dubcli.pipeline.clock import Clock
 from dubcli.records import (
     Analysis,
@@ -27,6 +27,7 @@ from dubcli.records import (
     Facts,
     Float,
     Frame,
+    Integers,
     LipMotion,
     MouthTrack,
     VideoInfo,
@@ -115,10 +116,12 @@ def prepare(
     models = models or load_models(options)
     clock.add("load", time.perf_counter() - started)
 
-    analysis = analyze_probed(info, models, clock, warnings, cache=options.cache)
+    people = find_people(info, models, clock, warnings, cache=options.cache)
+    speaker = choose_speaker(info, people, models, options.face, warnings)
+    analysis = speaker.analysis
     plan = plan_output(len(analysis), speech.duration_s, info.frame_rate, options)
     warnings += [*plan.warnings(), *_format_warnings(info)]
-    coverage = _coverage(info, analysis, plan)
+    coverage = _coverage(info, speaker, plan)
     usable = coverage.able > 0
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
@@ -133,17 +136,29 @@ def prepare(
         analysis,
         amount=coverage.amount,
         face_references=options.face_references,
+        person=speaker.person,
     )
-    bank = lip_bank(analysis.lip_aperture, usable, lip=options.lip_references)
+    bank = _lip_banks(analysis, speaker.person, usable, options.lip_references)
     last = int(bank.max()) + 1
     with FrameReader(info, 0, last) as reader, closing(prefetch(reader)) as frames:
         face.load_lip_bank(clock.watch("references", frames, last), bank)
     return Ready(info, speech, models, options, plan, analysis, coverage, motion, draw, face)
 
 
-def _coverage(info: VideoInfo, analysis: Analysis, plan: LengthPlan) -> Coverage:
+def _lip_banks(analysis: Analysis, person: Integers, usable: Facts, lip: int) -> Integers:
+    """Return the lip references of everybody who is dubbed: nobody has another's mouth."""
+    return np.concatenate(
+        [
+            lip_bank(analysis.lip_aperture, usable & (person == number), lip=lip)
+            for number in np.unique(person[usable])
+        ]
+    )
+
+
+def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
     """Return where the face is dubbed; refuse if it is nowhere."""
-    coverage = cover(analysis, float(info.frame_rate), plan.within)
+    analysis = speaker.analysis
+    coverage = cover(analysis, float(info.frame_rate), plan.within, speaker.seen)
     if not coverage.able.any():
         raise InputError(
             f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "

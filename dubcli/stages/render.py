@@ -59,6 +59,8 @@ class FaceRenderer:
         analysis: Of the source video.
         amount: How much of the effect each source frame may show, [T].
         face_references: N_f of Algorithm 1.
+        person: Who is seen in each source frame, [T]: lip references are those of the same one.
+            None: one person throughout.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class FaceRenderer:
         *,
         amount: Float,
         face_references: int,
+        person: Integers | None = None,
     ) -> None:
         """Prepare; the lip bank comes with ``load_lip_bank``."""
         self._network, self._analysis, self._amount = network, analysis, amount
@@ -76,7 +79,9 @@ class FaceRenderer:
         self._face_references = face_references
         self._device = next(network.parameters()).device
         self._near = _beside(amount > 0, face_references // 2)
+        self._person = np.zeros(len(analysis), np.int64) if person is None else person
         self._bank: list[References] = []
+        self._bank_person: Integers = np.zeros(0, dtype=np.int64)
         self._bank_shapes: Float = np.zeros((0, len(self._draw.lower), 3), dtype=np.float32)
 
     @torch.no_grad()
@@ -93,9 +98,9 @@ class FaceRenderer:
         chosen = {int(t) for t in wanted}
         found = [(f.index, self._encode_lips(f)) for f in frames if f.index in chosen]
         self._bank = [reference for _, reference in found]
-        self._bank_shapes = self._draw.own_displacement(
-            self._analysis.beta[np.array([t for t, _ in found], dtype=np.int64)]
-        )
+        at = np.array([t for t, _ in found], dtype=np.int64)
+        self._bank_person = self._person[at]
+        self._bank_shapes = self._draw.own_displacement(self._analysis.beta[at])
         return len(found)
 
     def _encode_lips(self, frame: Frame) -> References:
@@ -215,10 +220,11 @@ class FaceRenderer:
         ]
         return join(parts)
 
-    def _lips_like(self, shape: Float) -> References:
-        """Return the lip references, those with this mouth foremost, [L, 3] cm."""
-        distance = self._draw.mouth_distance(shape, self._bank_shapes)
-        return prefer_alike(self._bank, torch.from_numpy(distance))
+    def _lips_like(self, shape: Float, t: int) -> References:
+        """Return the lip references of frame t's person, those with this mouth foremost."""
+        own = np.flatnonzero(self._bank_person == self._person[t])
+        distance = self._draw.mouth_distance(shape, self._bank_shapes[own])
+        return prefer_alike([self._bank[k] for k in own], torch.from_numpy(distance))
 
     @torch.no_grad()
     def _finish(
@@ -227,7 +233,8 @@ class FaceRenderer:
         """Render one frame and lay it over the source."""
         t, rgb = item.frame.index, item.frame.rgb
         amount = float(self._amount[t])
-        if item.crop is None or item.picture is None or not self._bank or amount <= 0:
+        has_lips = bool((self._bank_person == self._person[t]).any())
+        if item.crop is None or item.picture is None or not has_lips or amount <= 0:
             return DubbedFrame(rgb, dubbed=False, mask=None)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
@@ -240,7 +247,7 @@ class FaceRenderer:
         face, picture = self._neighbours(t, seen), item.picture
         patch, base = workers.map(
             lambda points, shape: self._render_crop(
-                points, picture, mask, lips, (face, self._lips_like(shape))
+                points, picture, mask, lips, (face, self._lips_like(shape, t))
             ),
             (there, here),
             (changed, own),

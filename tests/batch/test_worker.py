@@ -60,6 +60,7 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "length": "loop",
         "loudness": -23.0,
         "ranges": "1-2",
+        "face": "2",
         "speech_at": "0:01",
         "cache": CacheOptions(use=False, folder=Path("c")),
     }
