@@ -152,4 +152,12 @@ KindOption = Annotated[
 ]
 NameOption = Annotated[str, typer.Option(help="Name of the checkpoint.")]
 HalfOption = Annotated[str, typer.Option(help="Whose speakers teach it: losses or measuring.")]
+SoundsOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder of further speech; may be repeated.", show_default="none"),
+]
+LabelledOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of speech with visemes: sets.csv, labels.npz, clips/."),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last state saved.")]

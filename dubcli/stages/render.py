@@ -16,7 +16,14 @@ from torch import Tensor
 from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, paste_back
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
-from dubcli.networks.renderer import DualAttentionRenderer, References, join, prefer_alike
+from dubcli.networks.renderer import (
+    DualAttentionRenderer,
+    LipBank,
+    References,
+    bank_of,
+    join,
+    prefer_alike,
+)
 from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack
 from dubcli.stages.select import face_window
 
@@ -41,6 +48,14 @@ class _Seen:
     crop: Crop | None  # None: no face, or none that is needed
     picture: Bytes | None  # [S, S, 3]
     face: References | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lips:
+    """The lip references of a person."""
+
+    bank: LipBank
+    shapes: Float  # [K, L, 3] of the mouth in each, cm
 
 
 def crop_of(analysis: Analysis, t: int) -> Crop:
@@ -80,9 +95,7 @@ class FaceRenderer:
         self._device = next(network.parameters()).device
         self._near = _beside(amount > 0, face_references // 2)
         self._person = np.zeros(len(analysis), np.int64) if person is None else person
-        self._bank: list[References] = []
-        self._bank_person: Integers = np.zeros(0, dtype=np.int64)
-        self._bank_shapes: Float = np.zeros((0, len(self._draw.lower), 3), dtype=np.float32)
+        self._banks: dict[int, _Lips] = {}  # of each person of whom a reference was found
 
     @torch.no_grad()
     def load_lip_bank(self, frames: Iterable[Frame], wanted: Integers) -> int:
@@ -97,10 +110,14 @@ class FaceRenderer:
         """
         chosen = {int(t) for t in wanted}
         found = [(f.index, self._encode_lips(f)) for f in frames if f.index in chosen]
-        self._bank = [reference for _, reference in found]
-        at = np.array([t for t, _ in found], dtype=np.int64)
-        self._bank_person = self._person[at]
-        self._bank_shapes = self._draw.own_displacement(self._analysis.beta[at])
+        people = self._person[[t for t, _ in found]]
+        for number in np.unique(people):
+            own = [item for item, who in zip(found, people, strict=True) if who == number]
+            at = np.array([t for t, _ in own], dtype=np.int64)
+            self._banks[int(number)] = _Lips(
+                bank_of([reference for _, reference in own]),
+                self._draw.own_displacement(self._analysis.beta[at]),
+            )
         return len(found)
 
     def _encode_lips(self, frame: Frame) -> References:
@@ -220,11 +237,10 @@ class FaceRenderer:
         ]
         return join(parts)
 
-    def _lips_like(self, shape: Float, t: int) -> References:
-        """Return the lip references of frame t's person, those with this mouth foremost."""
-        own = np.flatnonzero(self._bank_person == self._person[t])
-        distance = self._draw.mouth_distance(shape, self._bank_shapes[own])
-        return prefer_alike([self._bank[k] for k in own], torch.from_numpy(distance))
+    def _lips_like(self, lips: _Lips, shape: Float) -> References:
+        """Return the lip references, those with this mouth foremost, [L, 3] cm."""
+        distance = self._draw.mouth_distance(shape, lips.shapes)
+        return prefer_alike(lips.bank, torch.from_numpy(distance))
 
     @torch.no_grad()
     def _finish(
@@ -233,8 +249,8 @@ class FaceRenderer:
         """Render one frame and lay it over the source."""
         t, rgb = item.frame.index, item.frame.rgb
         amount = float(self._amount[t])
-        has_lips = bool((self._bank_person == self._person[t]).any())
-        if item.crop is None or item.picture is None or not has_lips or amount <= 0:
+        own_lips = self._banks.get(int(self._person[t]))
+        if item.crop is None or item.picture is None or own_lips is None or amount <= 0:
             return DubbedFrame(rgb, dubbed=False, mask=None)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
@@ -247,7 +263,7 @@ class FaceRenderer:
         face, picture = self._neighbours(t, seen), item.picture
         patch, base = workers.map(
             lambda points, shape: self._render_crop(
-                points, picture, mask, lips, (face, self._lips_like(shape, t))
+                points, picture, mask, lips, (face, self._lips_like(own_lips, shape))
             ),
             (there, here),
             (changed, own),
