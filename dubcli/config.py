@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from dubcli.errors import InputError
+from dubcli.timecode import parse_moment, parse_spans
 
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
 CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
@@ -21,6 +22,7 @@ BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
 SEGMENT_FRAMES = 250  # of an output that are encoded as one part: what a crash may cost
+FADE_S = Fraction(1, 5)  # the effect fades in and out over this long beside frames without it
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
 
 
@@ -73,6 +75,9 @@ class DubOptions:
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
     close_in_silence: bool = True
     length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
+    face: str = "largest"  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
+    ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
+    speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
     crf: int = 16  # H.264 and HEVC quality of the output, lower is better
     preset: str = "medium"  # x264's and x265's speed
@@ -101,6 +106,13 @@ class DubOptions:
         )
         _refuse_others(self, "length", LENGTH_MODES)
         _refuse_others(self, "codec", CODECS)
+        if not self.face or (self.face.isdigit() and int(self.face) < 1):
+            raise InputError(
+                f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"
+            )
+        parse_spans(self.ranges, "--range")
+        if self.speech_at is not None:
+            parse_moment(self.speech_at, "--speech-at")
 
 
 DEFAULTS = DubOptions()

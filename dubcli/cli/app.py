@@ -25,6 +25,7 @@ from dubcli.cli.bench import bench
 from dubcli.cli.cache import cache_app
 from dubcli.cli.doctor import doctor
 from dubcli.cli.evaluate import evaluate
+from dubcli.cli.faces import faces
 from dubcli.cli.options import (
     Allow8bitOption,
     AudioEncoderOption,
@@ -35,6 +36,7 @@ from dubcli.cli.options import (
     CrfOption,
     DeinterlaceOption,
     DeviceOption,
+    FaceOption,
     FaceReferencesOption,
     JsonOption,
     LengthOption,
@@ -46,9 +48,11 @@ from dubcli.cli.options import (
     OverwriteOption,
     PixelFormatOption,
     PresetOption,
+    RangeOption,
     ReportOption,
     ResumeDubOption,
     SpeechArgument,
+    SpeechAtOption,
     ThreadsOption,
     UseCacheOption,
     VideoArgument,
@@ -80,6 +84,7 @@ app.command("batch")(batch)
 app.command("style-sim")(style_sim)
 app.command("evaluate")(evaluate)
 app.command("doctor")(doctor)
+app.command("faces")(faces)
 
 
 def _print_version(wanted: bool) -> None:
@@ -111,6 +116,9 @@ def dub(
     mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
     close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
     length: LengthOption = DEFAULTS.length,
+    face: FaceOption = DEFAULTS.face,
+    ranges: RangeOption = None,
+    speech_at: SpeechAtOption = DEFAULTS.speech_at,
     loudness: LoudnessOption = DEFAULTS.loudness,
     crf: CrfOption = DEFAULTS.crf,
     preset: PresetOption = DEFAULTS.preset,
@@ -142,6 +150,9 @@ def dub(
         mouth_scale=mouth_scale,
         close_in_silence=close_in_silence,
         length=length,
+        face=face,
+        ranges=", ".join(ranges or ()),
+        speech_at=speech_at,
         loudness=loudness,
         crf=crf,
         preset=preset,

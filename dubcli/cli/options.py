@@ -39,6 +39,31 @@ LengthOption = Annotated[
     str,
     typer.Option(help="Where video and speech differ in length: " + ", ".join(LENGTH_MODES) + "."),
 ]
+FaceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="WHO",
+        help="Whom to dub: largest (of each shot), a number of `dubcli faces`, or a picture.",
+    ),
+]
+RangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        metavar="START-STOP",
+        help="Dub the face only there: times or hh:mm:ss:ff; may be repeated.",
+        show_default="everywhere",
+    ),
+]
+SpeechAtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--speech-at",
+        metavar="TIME",
+        help="When the speech begins; alone: dub the face for as long as it lasts.",
+        show_default="start of the first --range, else of the video",
+    ),
+]
 LoudnessOption = Annotated[
     float | None,
     typer.Option(

@@ -134,17 +134,22 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     return _compile(ffmpeg.output(video, "pipe:1", **output), ffmpeg_binary)
 
 
-def _lasting(sound: Any, info: AudioInfo, duration_s: Fraction | None) -> Any:
-    """Cut decoded sound off or let silence follow it; samples that stay are not touched.
+def _lasting(
+    sound: Any, info: AudioInfo, duration_s: Fraction | None, start_s: Fraction = Fraction(0)
+) -> Any:
+    """Let silence come before and after decoded sound, or cut it off; samples are not touched.
 
     A duration within a sample of the sound's own leaves it as it is.
     """
+    lead = round(start_s * info.rate_hz)
+    if lead:
+        sound = sound.filter("adelay", f"{lead}S", all=1)
     if duration_s is None:
         return sound
     count = int(duration_s * info.rate_hz)
-    if count < info.sample_count:
+    if count < lead + info.sample_count:
         return sound.filter("atrim", end_sample=count)
-    if count > info.sample_count:
+    if count > lead + info.sample_count:
         return sound.filter("apad", whole_len=count)
     return sound
 
@@ -191,7 +196,7 @@ def _arranged(speech: AudioInfo, arrangement: Arrangement) -> Any:
     """Return the sound of an output; filters only where something is to be done."""
     # Sample n plays at n / rate: the file's own timestamps may start late or have gaps.
     sound = _file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
-    sound = _lasting(sound, speech, arrangement.duration_s)
+    sound = _lasting(sound, speech, arrangement.duration_s, arrangement.start_s)
     if arrangement.gain_db:
         sound = sound.filter("volume", f"{arrangement.gain_db:.4f}dB", precision="double")
     return sound

@@ -74,10 +74,12 @@ def dub(
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     length = len(ready)
     started = time.perf_counter()
-    arrangement, said = arrange(speech, ready.plan.sound_s, options)
+    arrangement, said = arrange(
+        speech, ready.plan.sound_s, options, start_s=ready.plan.speech_start_s
+    )
     clock.add("sound", time.perf_counter() - started)
     warnings += said
-    observer = None if report is None else Observer(ready.analysis, ready.amount, ready.draw)
+    observer = None if report is None else Observer(ready.analysis, ready.coverage, ready.draw)
     dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
     with (
         FrameWriter(
@@ -110,7 +112,7 @@ def dub(
                 observer.note(dubbed=done.dubbed)
         started = time.perf_counter()
     clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
-    warnings += [*writer.warnings, *_coverage_warnings(dubbed, length)]
+    warnings += [*writer.warnings, *_coverage_warnings(dubbed, ready)]
     if report is not None and observer is not None:
         started = time.perf_counter()
         observed = _observed(ready, observer.curves(), output, clock, warnings)
@@ -205,10 +207,13 @@ def refuse_output(
         raise InputError(f"{output}: exists already; give another name or --overwrite")
 
 
-def _coverage_warnings(dubbed: int, length: int) -> Iterator[str]:
-    """Say how many frames were left as they are."""
+def _coverage_warnings(dubbed: int, ready: Ready) -> Iterator[str]:
+    """Say how many of the frames that were asked for were left as they are."""
+    within = ready.plan.within
+    length = len(ready) if within is None else int(within.sum())
     if dubbed < length:
+        asked = "" if within is None else " of the --range"
         yield (
-            f"{length - dubbed} of {length} frames show no face that can be dubbed "
+            f"{length - dubbed} of {length} frames{asked} show no face that can be dubbed "
             "and are unchanged"
         )

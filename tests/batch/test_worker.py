@@ -67,6 +67,9 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "pixel_format": "yuv444p",
         "allow_8bit": True,
         "deinterlace": True,
+        "ranges": "1-2",
+        "face": "2",
+        "speech_at": "0:01",
         "cache": CacheOptions(use=False, folder=Path("c")),
     }
     other = others.get(name, 7)
