@@ -29,8 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": FOUNDATION | {"media", "stages", "checkpoints", "cache"},
     "report": FOUNDATION | {"geometry", "media", "checkpoints"},
     "training": FOUNDATION | LOWER | {"loading", "extras"},
-    "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache"},
+    "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache", "extras"},
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
+    "faces": FOUNDATION | {"media", "loading", "pipeline", "sheet", "timecode"},
     "bench": FOUNDATION | {"media", "loading", "pipeline"},
     "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
     "batch": FOUNDATION | {"media", "checkpoints", "loading", "pipeline"},
@@ -46,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "timecode",
         "cache",
         "doctor",
+        "faces",
     },
 }
 ENTRANCES = {"__init__", "__main__"}

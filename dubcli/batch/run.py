@@ -161,7 +161,7 @@ class _Run:
             resumed = made.fingerprint if made is not None and self._options.resume else ""
             worker.job = job
             with suppress(OSError):  # it has died; _hear finds out why
-                worker.link.send(Task(job, resumed, replace=job.output.exists()))
+                worker.link.send(Task(job, resumed, job.output.exists(), self._options.resume))
         return any(worker.job is not None for worker in self._workers)
 
     def _hire(self) -> _Worker:

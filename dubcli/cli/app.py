@@ -25,7 +25,9 @@ from dubcli.cli.bench import bench
 from dubcli.cli.cache import cache_app
 from dubcli.cli.doctor import doctor
 from dubcli.cli.evaluate import evaluate
+from dubcli.cli.faces import faces
 from dubcli.cli.options import (
+    Allow8bitOption,
     AudioEncoderOption,
     AudioOption,
     BedFadeOption,
@@ -33,8 +35,11 @@ from dubcli.cli.options import (
     CacheFolderOption,
     CacheLimitOption,
     CloseInSilenceOption,
+    CodecOption,
     CrfOption,
+    DeinterlaceOption,
     DeviceOption,
+    FaceOption,
     FaceReferencesOption,
     JsonOption,
     LengthOption,
@@ -46,10 +51,12 @@ from dubcli.cli.options import (
     MouthScaleOption,
     OutputOption,
     OverwriteOption,
+    PixelFormatOption,
     PresetOption,
     ProvenanceOption,
     RangeOption,
     ReportOption,
+    ResumeDubOption,
     SpeechArgument,
     SpeechAtOption,
     ThreadsOption,
@@ -83,6 +90,7 @@ app.command("batch")(batch)
 app.command("style-sim")(style_sim)
 app.command("evaluate")(evaluate)
 app.command("doctor")(doctor)
+app.command("faces")(faces)
 
 
 def _print_version(wanted: bool) -> None:
@@ -114,6 +122,7 @@ def dub(
     mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
     close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
     length: LengthOption = DEFAULTS.length,
+    face: FaceOption = DEFAULTS.face,
     ranges: RangeOption = None,
     speech_at: SpeechAtOption = DEFAULTS.speech_at,
     loudness: LoudnessOption = DEFAULTS.loudness,
@@ -125,12 +134,17 @@ def dub(
     max_seconds: MaxSecondsOption = DEFAULTS.max_seconds,
     crf: CrfOption = DEFAULTS.crf,
     preset: PresetOption = DEFAULTS.preset,
+    codec: CodecOption = DEFAULTS.codec,
+    pixel_format: PixelFormatOption = DEFAULTS.pixel_format,
+    allow_8bit: Allow8bitOption = DEFAULTS.allow_8bit,
+    deinterlace: DeinterlaceOption = DEFAULTS.deinterlace,
     threads: ThreadsOption = DEFAULTS.threads,
     overwrite: OverwriteOption = DEFAULTS.overwrite,
     cache: UseCacheOption = DEFAULTS.cache.use,
     cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
     cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     report: ReportOption = None,
+    resume: ResumeDubOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the lips in INPUT follow SPEECH and write the result to OUTPUT.
@@ -148,6 +162,7 @@ def dub(
         mouth_scale=mouth_scale,
         close_in_silence=close_in_silence,
         length=length,
+        face=face,
         ranges=", ".join(ranges or ()),
         speech_at=speech_at,
         loudness=loudness,
@@ -159,12 +174,24 @@ def dub(
         max_seconds=max_seconds,
         crf=crf,
         preset=preset,
+        codec=codec,
+        pixel_format=pixel_format,
+        allow_8bit=allow_8bit,
+        deinterlace=deinterlace,
         threads=threads,
         overwrite=overwrite,
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     with console.progress() as on_progress:
-        done = run(video, speech, output, options=options, report=report, on_progress=on_progress)
+        done = run(
+            video,
+            speech,
+            output,
+            options=options,
+            report=report,
+            resume=resume,
+            on_progress=on_progress,
+        )
     console.print_report(done, as_json=as_json)
 
 

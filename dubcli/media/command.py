@@ -14,16 +14,15 @@ from typing import Any
 
 import ffmpeg
 
-from dubcli.config import DubOptions
+from dubcli.media.codecs import Encoding
 from dubcli.media.colour import (
     DECODE_FLAGS,
     ENCODE_FLAGS,
-    colour_matrix,
     colour_range,
-    is_rgb,
-    output_pixel_format,
+    conversion,
     output_tags,
 )
+from dubcli.media.planes import canvas_for
 from dubcli.media.soundtrack import Soundtrack
 from dubcli.records import Arrangement, AudioInfo, Carried, VideoInfo
 
@@ -101,7 +100,7 @@ def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
 
 
 def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> list[str]:
-    """Return the arguments that write frames as rgb24 to standard output.
+    """Return the arguments that write frames to standard output, as ``canvas_for`` has them.
 
     Every coded frame comes out once, in order, whatever its timestamp; only where
     ``wanted.origin_pts`` is given are frames dropped and repeated to a constant rate.
@@ -117,16 +116,19 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     if wanted.origin_pts is not None:
         options["copyts"] = None
     video = _file_input(info.path, **options)["V:0"]
+    if info.interlaced:
+        video = video.filter("bwdif", mode="send_frame", deint="interlaced")
     if wanted.origin_pts is not None:
         video = video.filter("setpts", f"PTS-({wanted.origin_pts})")
         # Not start_time: the filter would round it to the time base and move the grid.
         video = video.filter("fps", fps=rate_text(info.frame_rate), start_time=0, round="near")
     if wanted.skip:
         video = video.filter("trim", start_frame=wanted.skip)
+    layout = canvas_for(info).layout
     scale = {"flags": DECODE_FLAGS}
-    if not is_rgb(info.pixel_format):
-        scale |= {"in_color_matrix": colour_matrix(info), "in_range": colour_range(info)}
-    video = video.filter("scale", info.width, info.height, **scale).filter("format", "rgb24")
+    if layout.family == "yuv":  # a range stays as it is
+        scale |= {"in_range": colour_range(info), "out_range": colour_range(info)}
+    video = video.filter("scale", info.width, info.height, **scale).filter("format", layout.name)
     output: dict[str, Any] = {"format": "rawvideo", "fps_mode": "passthrough"}
     if wanted.count is not None:
         output["frames:v"] = wanted.count
@@ -218,31 +220,27 @@ def measure_loudness(ffmpeg_binary: str, speech: AudioInfo, arrangement: Arrange
     return ["info" if argument == "error" else argument for argument in arguments]
 
 
-def _pictures_to_encode(info: VideoInfo) -> Any:
+def _pictures_to_encode(info: VideoInfo, encoding: Encoding, raw: str) -> Any:
     pictures = ffmpeg.input(
         "pipe:0",
         format="rawvideo",
-        pixel_format="rgb24",
+        pixel_format=raw,
         video_size=(info.width, info.height),
         framerate=rate_text(info.frame_rate),
         protocol_whitelist=PROTOCOLS,
     )["v:0"]
     return (
-        pictures.filter(
-            "scale",
-            flags=ENCODE_FLAGS,
-            in_range="pc",
-            out_range=colour_range(info),
-            out_color_matrix=colour_matrix(info),
-        )
-        .filter("format", output_pixel_format(info))
+        pictures.filter("scale", **conversion(info, raw, encoding.pixel_format))
+        .filter("format", encoding.pixel_format)
         .filter("setsar", rate_text(info.pixel_aspect))
-        .filter("setparams", **output_tags(info))
+        .filter("setparams", **output_tags(info, encoding.pixel_format))
     )
 
 
-def encode(ffmpeg_binary: str, part: Path, info: VideoInfo, options: DubOptions) -> list[str]:
-    """Return the arguments that encode rgb24 frames from standard input, without sound.
+def encode(
+    ffmpeg_binary: str, part: Path, info: VideoInfo, encoding: Encoding, raw: str
+) -> list[str]:
+    """Return the arguments that encode raw frames from standard input, without sound.
 
     ffmpeg reports the number of frames it wrote to standard output (``-progress``).
 
@@ -250,17 +248,16 @@ def encode(ffmpeg_binary: str, part: Path, info: VideoInfo, options: DubOptions)
         ffmpeg_binary: Path of ffmpeg.
         part: The QuickTime file to write: it holds any codec, and time exactly.
         info: The source video: size, rate and colour of the output.
-        options: crf and preset.
+        encoding: How the pictures are encoded.
+        raw: The pixel format of the frames that come.
     """
     output: dict[str, Any] = {
         "format": "mov",
-        "c:v": "libx264",
-        "crf": options.crf,
-        "preset": options.preset,
+        **dict(encoding.arguments),
         "r": rate_text(info.frame_rate),
         "fps_mode": "cfr",
     }
-    written = ffmpeg.output(_pictures_to_encode(info), file_url(part), **output)
+    written = ffmpeg.output(_pictures_to_encode(info, encoding, raw), file_url(part), **output)
     return [*_compile(written, ffmpeg_binary), *_TOLD]
 
 

@@ -1,6 +1,5 @@
 """All that comes between the two passes: speech to motion, and the lip references."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -19,7 +18,7 @@ from dubcli.media.limits import refuse_too_large
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
-from dubcli.pipeline.analysis import analyze_probed
+from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people
 from dubcli.pipeline.clock import Clock
 from dubcli.records import (
     Analysis,
@@ -28,6 +27,7 @@ from dubcli.records import (
     Facts,
     Float,
     Frame,
+    Integers,
     LipMotion,
     MouthTrack,
     VideoInfo,
@@ -48,7 +48,6 @@ from dubcli.stages.sync import (
 BLOCK_FRAMES = 1000  # whose vertices are in memory at once
 AFTERWARDS_S = 1  # of silence after speech that is placed: enough for the mouth to close
 HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as speech
-DEEP = re.compile(r"(9|10|12|14|16)(?:le|be)$")  # pixel formats of more than 8 bits a channel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,16 +110,19 @@ def prepare(
         MediaError: If ffmpeg fails.
     """
     refuse_too_large(info, speech, options)
+    _refuse_interlaced(info, options)
     if info.frame_count is not None:  # refuse before the work, not after it
         plan_output(info.frame_count, speech.duration_s, info.frame_rate, options)
     started = time.perf_counter()
     models = models or load_models(options)
     clock.add("load", time.perf_counter() - started)
 
-    analysis = analyze_probed(info, models, clock, warnings, cache=options.cache)
+    people = find_people(info, models, clock, warnings, cache=options.cache)
+    speaker = choose_speaker(info, people, models, options.face, warnings)
+    analysis = speaker.analysis
     plan = plan_output(len(analysis), speech.duration_s, info.frame_rate, options)
     warnings += [*plan.warnings(), *_format_warnings(info)]
-    coverage = _coverage(info, analysis, plan)
+    coverage = _coverage(info, speaker, plan)
     usable = coverage.able > 0
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
@@ -135,17 +137,38 @@ def prepare(
         analysis,
         amount=coverage.amount,
         face_references=options.face_references,
+        person=speaker.person,
     )
-    bank = lip_bank(analysis.lip_aperture, usable, lip=options.lip_references)
+    bank = _lip_banks(analysis, speaker.person, usable, options.lip_references)
     last = int(bank.max()) + 1
     with FrameReader(info, 0, last) as reader, closing(prefetch(reader)) as frames:
         face.load_lip_bank(clock.watch("references", frames, last), bank)
     return Ready(info, speech, models, options, plan, analysis, coverage, motion, draw, face)
 
 
-def _coverage(info: VideoInfo, analysis: Analysis, plan: LengthPlan) -> Coverage:
+def _refuse_interlaced(info: VideoInfo, options: DubOptions) -> None:
+    """Refuse video that has to be made progressive, unless that is asked for."""
+    if info.interlaced and not options.deinterlace:
+        raise InputError(
+            f"{info.path}: the video is interlaced; add --deinterlace to dub it as progressive "
+            "video of the same frame rate, or convert it first"
+        )
+
+
+def _lip_banks(analysis: Analysis, person: Integers, usable: Facts, lip: int) -> Integers:
+    """Return the lip references of everybody who is dubbed: nobody has another's mouth."""
+    return np.concatenate(
+        [
+            lip_bank(analysis.lip_aperture, usable & (person == number), lip=lip)
+            for number in np.unique(person[usable])
+        ]
+    )
+
+
+def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
     """Return where the face is dubbed; refuse if it is nowhere."""
-    coverage = cover(analysis, float(info.frame_rate), plan.within)
+    analysis = speaker.analysis
+    coverage = cover(analysis, float(info.frame_rate), plan.within, speaker.seen)
     if not coverage.able.any():
         raise InputError(
             f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "
@@ -165,11 +188,6 @@ def _format_warnings(info: VideoInfo) -> Iterator[str]:
         yield (
             f"the video's frame rate varies; the output has a constant "
             f"{float(info.frame_rate):.3f} frames a second"
-        )
-    if depth := DEEP.search(info.pixel_format):
-        yield (
-            f"the video has {depth[1]} bits a channel ({info.pixel_format}); the output has 8: "
-            "expect banding, most of all in HDR"
         )
 
 

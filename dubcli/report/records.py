@@ -16,6 +16,7 @@ from dubcli.config import DubOptions
 from dubcli.media.lengths import LengthPlan
 from dubcli.records import (
     NO_FACE,
+    OTHERS,
     OUTSIDE,
     TOO_SMALL,
     TURNED_AWAY,
@@ -33,11 +34,12 @@ CLOSED_SHARE = 0.15  # of the real mouth's range from its 2nd to its 98th percen
 
 # The state of a frame: dubbed, dubbed with low confidence, or why it passed through.
 DUBBED, PARTIAL, TURNED = 0, 10, 11
-PASSED = frozenset({NO_FACE, TURNED_AWAY, TOO_SMALL, OUTSIDE})
+PASSED = frozenset({NO_FACE, OTHERS, TURNED_AWAY, TOO_SMALL, OUTSIDE})
 DOUBTFUL = frozenset({PARTIAL, TURNED})
 REASONS = {
     DUBBED: "dubbed",
     NO_FACE: "no face",
+    OTHERS: "only other faces",
     TURNED_AWAY: "head turned too far",
     TOO_SMALL: "face too small",
     OUTSIDE: "outside the range",

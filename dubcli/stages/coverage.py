@@ -7,6 +7,7 @@ from dubcli.config import FADE_S
 from dubcli.geometry.camera import yaw
 from dubcli.records import (
     NO_FACE,
+    OTHERS,
     OUTSIDE,
     TURNED_AWAY,
     Analysis,
@@ -18,7 +19,12 @@ from dubcli.records import (
 YAW_FULL, YAW_NONE = 0.95, 1.2  # radians of turn: full effect below, none above
 
 
-def cover(analysis: Analysis, rate_hz: float, within: Facts | None = None) -> Coverage:
+def cover(
+    analysis: Analysis,
+    rate_hz: float,
+    within: Facts | None = None,
+    seen: Facts | None = None,
+) -> Coverage:
     """Return how much of the effect each frame may show, and why it may show none.
 
     It is 0 without a face, beyond ``YAW_NONE`` and outside the frames asked for, and ramps over
@@ -28,6 +34,7 @@ def cover(analysis: Analysis, rate_hz: float, within: Facts | None = None) -> Co
         analysis: Of the source video.
         rate_hz: Frames a second.
         within: The frames that were asked for, [T]; None: all.
+        seen: The frames that show anybody's face, [T]; None: those that show this one.
     """
     turn = yaw(torch.from_numpy(analysis.rotation)).numpy()
     allowed = np.clip((YAW_NONE - turn) / (YAW_NONE - YAW_FULL), 0, 1) * analysis.valid
@@ -37,7 +44,10 @@ def cover(analysis: Analysis, rate_hz: float, within: Facts | None = None) -> Co
     amount = able
     if within is not None:
         amount = _ramped((allowed * inside).astype(np.float32), analysis, step)
-    reason = np.select([amount > 0, ~inside, ~analysis.valid], [0, OUTSIDE, NO_FACE], TURNED_AWAY)
+    others = ~analysis.valid & (analysis.valid if seen is None else seen)
+    reason = np.select(
+        [amount > 0, ~inside, others, ~analysis.valid], [0, OUTSIDE, OTHERS, NO_FACE], TURNED_AWAY
+    )
     return Coverage(able, amount, reason.astype(np.int64))
 
 

@@ -30,6 +30,7 @@ class Call:
     paths: tuple[Path, ...] = ()
     options: list[DubOptions] = field(default_factory=list)
     report: Path | None = None
+    resume: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,18 @@ def put_dub(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None)
     call = Call()
 
     def fake(
-        video: Path, audio: Path, output: Path, *, options: Any, report: Any, on_progress: Any
+        video: Path,
+        audio: Path,
+        output: Path,
+        *,
+        options: Any,
+        report: Any,
+        resume: Any,
+        on_progress: Any,
     ) -> DubReport:
         call.paths = (video, audio, output)
         call.report = report
+        call.resume = resume
         call.options.append(options)
         on_progress(Progress("analyze", 1, 50))
         on_progress(Progress("render", 1, None))
@@ -123,6 +132,13 @@ def test_json_is_the_report_and_nothing_else(run: Run, monkeypatch: pytest.Monke
     }
 
 
+def test_resume_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = put_dub(monkeypatch)
+    for option in ("", "--resume"):
+        run("dub", "in.mp4", "speech.wav", "-o", "out.mp4", *option.split())
+        assert call.resume == bool(option)
+
+
 def test_report_reaches_the_api_and_the_table_says_where_it_is(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,9 +176,12 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--max-pixels": "99",
         "--max-seconds": "5",
         "--range": "1-2",
+        "--face": "2",
         "--speech-at": "0:01",
         "--crf": "30",
         "--preset": "fast",
+        "--codec": "prores",
+        "--pixel-format": "yuv444p10le",
         "--threads": "2",
         "--cache-folder": "kept",
         "--cache-limit": "5",
@@ -180,6 +199,8 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--no-cache",
         "--no-provenance",
         "-y",
+        "--allow-8bit",
+        "--deinterlace",
     )
 
     assert outcome.code == 0
@@ -200,9 +221,14 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         max_pixels=99,
         max_seconds=5,
         ranges="1-2",
+        face="2",
         speech_at="0:01",
         crf=30,
         preset="fast",
+        codec="prores",
+        pixel_format="yuv444p10le",
+        allow_8bit=True,
+        deinterlace=True,
         threads=2,
         overwrite=True,
         cache=CacheOptions(use=False, folder=Path("kept"), limit_mb=5),

@@ -102,13 +102,20 @@ class Renders:
         self.network, self.draw = network, draw
         self.taken = 0  # frames that the last call has asked for
 
-    def face(self, analysis: Analysis, amount: Float, face_references: int) -> FaceRenderer:
+    def face(
+        self,
+        analysis: Analysis,
+        amount: Float,
+        face_references: int,
+        person: Sequence[int] | None = None,
+    ) -> FaceRenderer:
         return FaceRenderer(
             self.network,
             self.draw.model,
             analysis,
             amount=amount,
             face_references=face_references,
+            person=None if person is None else np.array(person, np.int64),
         )
 
     def stream(
@@ -122,10 +129,11 @@ class Renders:
         mouth: Float = OPEN,
         face_references: int = 5,
         wanted: set[int] | None = None,
+        person: Sequence[int] | None = None,
     ) -> Iterator[DubbedFrame]:
         """Render frames in an order; the mouth is the source's own, moved by ``mouth``."""
         amount = np.ones(len(analysis), np.float32) if amount is None else amount
-        face = self.face(analysis, amount, face_references)
+        face = self.face(analysis, amount, face_references, person)
         source = [Frame(t, pictures[t]) for t in range(len(analysis))]
         face.load_lip_bank(source, np.array(bank, np.int64))
         self.taken = 0
@@ -490,3 +498,15 @@ def test_frames_that_show_nothing_cost_nothing(
     assert seen == [0, 4, 5, 6]  # the lip reference, the frame and its neighbours
     assert [frame.dubbed for frame in some] == [t == 5 for t in range(8)]
     assert same(some[5], whole[5])
+
+
+def test_nobody_is_given_the_mouth_of_another_person(render: Renders, analysis: Analysis) -> None:
+    shots = replace(analysis, shot=np.array([0] * 4 + [1] * 4))
+    who, bank = [0] * 4 + [1] * 4, (1, 6)
+    plain = render(shots, range(4), bank=bank, person=who)
+    other = render(shots, range(4), bank=bank, person=who, pictures=negative(6))
+    own = render(shots, range(4), bank=bank, person=who, pictures=negative(1))
+    assert all(same(*pair) for pair in zip(plain, other, strict=True))
+    assert not same(plain[3], own[3])
+    only = render(shots, range(8), bank=(6,), person=who)
+    assert [frame.dubbed for frame in only] == [False] * 4 + [True] * 4
