@@ -128,6 +128,8 @@ def _mark(ready: Ready) -> Mark | None:
         return None
     weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
     return Mark(f"dubcli {__version__}", weights)
+
+
 def _identity(ready: Ready) -> str:
     """Return what the parts of an output follow from, to the bit."""
     weights = {entry.name: entry.sha256 for entry in ready.models.checkpoints}
