@@ -54,6 +54,7 @@ class AudioInfo:
     sample_count: int  # per channel, as decoded
     codec: str  # "pcm_s16le"
     sample_format: str  # "s16"
+    layout: str = ""  # of the channels, ffmpeg's name: "stereo", "5.1(side)"; "": not known
 
     @property
     def duration_s(self) -> Fraction:

@@ -18,6 +18,9 @@ from dubcli.cli import console
 from dubcli.cli.options import (
     Allow8bitOption,
     AudioEncoderOption,
+    AudioOption,
+    BedFadeOption,
+    BedLevelOption,
     CacheFolderOption,
     CacheLimitOption,
     CloseInSilenceOption,
@@ -30,10 +33,13 @@ from dubcli.cli.options import (
     LengthOption,
     LipReferencesOption,
     LoudnessOption,
+    MaxPixelsOption,
+    MaxSecondsOption,
     ModelsOption,
     MouthScaleOption,
     PixelFormatOption,
     PresetOption,
+    ProvenanceOption,
     RangeOption,
     SpeechAtOption,
     UseCacheOption,
@@ -41,6 +47,7 @@ from dubcli.cli.options import (
 from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.records import Progress
+from dubcli.timecode import parse_rate
 
 if TYPE_CHECKING:
     from dubcli.batch.run import OnJob
@@ -51,7 +58,9 @@ MOST_COUNTED = 99
 SourceArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="VIDEOS", help="Folder of videos, or jobs in .csv or .json.", show_default=False
+        metavar="VIDEOS",
+        help="Folder of videos, jobs (.csv, .json) or timeline (.otio, .edl, .fcpxml).",
+        show_default=False,
     ),
 ]
 SpeechesArgument = Annotated[
@@ -63,6 +72,10 @@ FolderOption = Annotated[
     typer.Option(
         "--output", "-o", help="Folder of the outputs.", show_default="the folder of the job list"
     ),
+]
+RateOption = Annotated[
+    str | None,
+    typer.Option(help="Frame rate of an .edl: 25, 29.97, 24000/1001.", show_default=False),
 ]
 WorkersOption = Annotated[int, typer.Option(help="Processes that dub at the same time, 1 to 256.")]
 HaltOption = Annotated[
@@ -92,6 +105,7 @@ def batch(
     videos: SourceArgument = None,
     speech: SpeechesArgument = None,
     output: FolderOption = None,
+    rate: RateOption = None,
     status: StatusOption = None,
     workers: WorkersOption = BATCH_DEFAULTS.workers,
     halt_on_error: HaltOption = BATCH_DEFAULTS.halt_on_error,
@@ -108,6 +122,12 @@ def batch(
     ranges: RangeOption = None,
     speech_at: SpeechAtOption = DEFAULTS.speech_at,
     loudness: LoudnessOption = DEFAULTS.loudness,
+    audio: AudioOption = DEFAULTS.audio,
+    bed_level: BedLevelOption = DEFAULTS.bed_level,
+    bed_fade: BedFadeOption = DEFAULTS.bed_fade,
+    provenance: ProvenanceOption = DEFAULTS.provenance,
+    max_pixels: MaxPixelsOption = DEFAULTS.max_pixels,
+    max_seconds: MaxSecondsOption = DEFAULTS.max_seconds,
     crf: CrfOption = DEFAULTS.crf,
     preset: PresetOption = DEFAULTS.preset,
     codec: CodecOption = DEFAULTS.codec,
@@ -121,7 +141,7 @@ def batch(
     cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     as_json: JsonOption = False,
 ) -> None:
-    """Dub many videos: two folders paired by name, or a list of jobs in CSV or JSON.
+    """Dub many videos: two folders paired by name, a list of jobs, or a timeline.
 
     What is done already is left out. The exit code is 10 and the number of files that failed.
     """
@@ -147,6 +167,12 @@ def batch(
         ranges=", ".join(ranges or ()),
         speech_at=speech_at,
         loudness=loudness,
+        audio=audio,
+        bed_level=bed_level,
+        bed_fade=bed_fade,
+        provenance=provenance,
+        max_pixels=max_pixels,
+        max_seconds=max_seconds,
         crf=crf,
         preset=preset,
         codec=codec,
@@ -158,7 +184,8 @@ def batch(
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     options = BatchOptions(workers=workers, halt_on_error=halt_on_error, resume=resume)
-    plan = plan_batch(videos, speech, output=output, options=shared)
+    edl_rate = None if rate is None else parse_rate(rate, "--rate")
+    plan = plan_batch(videos, speech, output=output, options=shared, rate=edl_rate)
     for sentence in plan.unpaired:
         console.print_error(f"warning: {sentence}")
     from dubcli.batch.run import run_batch

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dubcli.config import CODECS, LENGTH_MODES
+from dubcli.config import AUDIO_MODES, CODECS, LENGTH_MODES
 
 VideoArgument = Annotated[
     Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
@@ -70,6 +70,22 @@ LoudnessOption = Annotated[
         help="Loudness of the sound, LUFS (EBU R128: -23), -70 to -5.", show_default="as given"
     ),
 ]
+AudioOption = Annotated[
+    str,
+    typer.Option(help="What becomes of the video's own sound: " + ", ".join(AUDIO_MODES) + "."),
+]
+BedLevelOption = Annotated[
+    float, typer.Option(help="Level of the video's own sound under the speech, dB, -80 to 0.")
+]
+BedFadeOption = Annotated[
+    float,
+    typer.Option(help="keep-bed: seconds in which it comes back after the speech, 0 to 10."),
+]
+ProvenanceOption = Annotated[
+    bool, typer.Option(help="Say in OUTPUT's metadata that it was altered by AI dubbing.")
+]
+MaxPixelsOption = Annotated[int, typer.Option(help="Largest picture of INPUT, width x height.")]
+MaxSecondsOption = Annotated[int, typer.Option(help="Longest INPUT or SPEECH.")]
 CrfOption = Annotated[
     int, typer.Option(help="H.264 and HEVC quality, 0 to 51; lower is better and larger.")
 ]

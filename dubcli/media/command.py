@@ -6,6 +6,7 @@ what is inside a file from reaching out.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -269,6 +270,7 @@ def finish(
     soundtrack: Soundtrack,
     arrangement: Arrangement,
     carried: Carried | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return the arguments that put an output together: encoded pictures, the speech, and more.
 
@@ -283,6 +285,7 @@ def finish(
         soundtrack: How the speech is encoded.
         arrangement: What is done to the speech.
         carried: What comes along from the source.
+        notes: Metadata to write, by name.
     """
     pictures = ffmpeg.input(
         "pipe:0", format=carrier.format, protocol_whitelist=PROTOCOLS, format_whitelist=FORMATS
@@ -307,8 +310,10 @@ def finish(
     if output["format"] == "mp4":
         output["movflags"] = "+faststart"
     written = ffmpeg.output(pictures["v:0"], sound, file_url(partial), **output)
-    arguments = _compile(written, ffmpeg_binary)
-    return [*_carrying(arguments, carried), *_TOLD]
+    arguments = _carrying(_compile(written, ffmpeg_binary), carried)
+    for name, text in (notes or {}).items():
+        arguments[-1:-1] = ["-metadata", f"{name}={text}"]
+    return [*arguments, *_TOLD]
 
 
 def _carrying(arguments: list[str], carried: Carried | None) -> list[str]:

@@ -225,6 +225,7 @@ def probe_audio(path: Path) -> AudioInfo:
             sample_count=_count_samples(path),
             codec=stream.codec_context.name,
             sample_format=first.format.packed.name,
+            layout=first.layout.name,
         )
 
 

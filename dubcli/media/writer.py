@@ -19,6 +19,7 @@ from dubcli.media.finish import Recipe, finish
 from dubcli.media.parts import Parts, remove_parts
 from dubcli.media.planes import canvas_for
 from dubcli.media.process import FfmpegProcess
+from dubcli.media.provenance import Mark
 from dubcli.media.soundtrack import soundtrack_for
 from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
 
@@ -67,6 +68,7 @@ class FrameWriter:
         arrangement: Arrangement = AS_IT_IS,
         identity: str = "",
         planes: bool = False,
+        mark: Mark | None = None,
     ) -> None:
         """Check what can be checked; nothing is written before the context is entered.
 
@@ -79,6 +81,7 @@ class FrameWriter:
             arrangement: What is done to the speech.
             identity: What all frames follow from, in a line; empty: nothing is kept for another.
             planes: Whether frames come as ``canvas_for`` has them, rather than as RGB.
+            mark: What the output says about how it was made; None: nothing.
 
         Raises:
             InputError: If ``output`` cannot be written or is an input, or the codec does not fit.
@@ -92,6 +95,7 @@ class FrameWriter:
         self._frame_count = frame_count
         self._identity = identity
         self._encoding = encoding_for(info, output.suffix.lower(), options)
+        self._mark = mark
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
         self._warnings = list(self._encoding.warnings)
         self._warnings += [self._soundtrack.warning] if self._soundtrack.warning else []
@@ -227,6 +231,7 @@ class FrameWriter:
             speech=self._speech,
             soundtrack=self._soundtrack,
             arrangement=self._arrangement,
+            mark=self._mark,
         )
         try:
             self._note(finish(recipe, self._partial))

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from dubcli import __version__
 from dubcli.config import CONTAINERS, DEFAULTS, SEGMENT_FRAMES, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import Models
 from dubcli.media.binary import ffmpeg_facts
 from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
-from dubcli.media.loudness import arrange
+from dubcli.media.mixing import output_sound
 from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.provenance import Mark
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
@@ -74,26 +76,25 @@ def dub(
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     length = len(ready)
     started = time.perf_counter()
-    arrangement, said = arrange(
-        speech, ready.plan.sound_s, options, start_s=ready.plan.speech_start_s
-    )
-    clock.add("sound", time.perf_counter() - started)
-    warnings += said
     observer = None if report is None else Observer(ready.analysis, ready.coverage, ready.draw)
     dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
     with (
+        output_sound(info, speech, ready.plan, output, options) as sound,
         FrameWriter(
             output,
             info,
-            speech=speech,
-            arrangement=arrangement,
+            speech=sound.info,
+            arrangement=sound.arrangement,
             frame_count=length,
             options=options,
             identity=_identity(ready) if resume else "",
             planes=True,
+            mark=_mark(ready),
         ) as writer,
         closing(prefetch(ready.frames())) as frames,
     ):
+        clock.add("sound", time.perf_counter() - started)
+        warnings += sound.warnings
         first = writer.written
         if first:
             warnings.append(f"went on after the {first} frames that an earlier run had finished")
@@ -138,6 +139,14 @@ def _from(first: int, ready: Ready) -> tuple[set[int] | None, Integers | None]:
     if first == 0:
         return None, None
     return set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+
+
+def _mark(ready: Ready) -> Mark | None:
+    """Return what the output is to say about how it was made."""
+    if not ready.options.provenance:
+        return None
+    weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
+    return Mark(f"dubcli {__version__}", weights)
 
 
 def _observed(

@@ -14,6 +14,7 @@ from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import Models, load_models
 from dubcli.media.audio import AudioReader
 from dubcli.media.lengths import LengthPlan, plan_output
+from dubcli.media.limits import refuse_too_large
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
@@ -109,6 +110,7 @@ def prepare(
         MediaError: If ffmpeg fails.
     """
     _refuse_interlaced(info, options)
+    refuse_too_large(info, speech, options)
     if info.frame_count is not None:  # refuse before the work, not after it
         plan_output(info.frame_count, speech.duration_s, info.frame_rate, options)
     started = time.perf_counter()

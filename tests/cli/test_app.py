@@ -170,6 +170,11 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--mouth-scale": "0.5",
         "--length": "freeze",
         "--loudness": "-23",
+        "--audio": "keep-bed",
+        "--bed-level": "-12",
+        "--bed-fade": "0.2",
+        "--max-pixels": "99",
+        "--max-seconds": "5",
         "--range": "1-2",
         "--face": "2",
         "--speech-at": "0:01",
@@ -195,6 +200,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "-y",
         "--allow-8bit",
         "--deinterlace",
+        "--no-provenance",
     )
 
     assert outcome.code == 0
@@ -208,6 +214,12 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         close_in_silence=False,
         length="freeze",
         loudness=-23.0,
+        audio="keep-bed",
+        bed_level=-12.0,
+        bed_fade=0.2,
+        provenance=False,
+        max_pixels=99,
+        max_seconds=5,
         ranges="1-2",
         face="2",
         speech_at="0:01",
