@@ -122,12 +122,12 @@ class DubOptions:
             ("threads", 0, 1024),
         )
         _refuse_others(self, "length", LENGTH_MODES)
-        _refuse_others(self, "audio", AUDIO_MODES)
         _refuse_others(self, "codec", CODECS)
         if not self.face or (self.face.isdigit() and int(self.face) < 1):
             raise InputError(
                 f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"
             )
+        _refuse_others(self, "audio", AUDIO_MODES)
         parse_spans(self.ranges, "--range")
         if self.speech_at is not None:
             parse_moment(self.speech_at, "--speech-at")

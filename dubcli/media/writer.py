@@ -67,8 +67,8 @@ class FrameWriter:
         options: DubOptions,
         arrangement: Arrangement = AS_IT_IS,
         identity: str = "",
-        mark: Mark | None = None,
         planes: bool = False,
+        mark: Mark | None = None,
     ) -> None:
         """Check what can be checked; nothing is written before the context is entered.
 
@@ -80,8 +80,8 @@ class FrameWriter:
             options: Codec, pixel format, crf and preset.
             arrangement: What is done to the speech.
             identity: What all frames follow from, in a line; empty: nothing is kept for another.
-            mark: What the output says about how it was made; None: nothing.
             planes: Whether frames come as ``canvas_for`` has them, rather than as RGB.
+            mark: What the output says about how it was made; None: nothing.
 
         Raises:
             InputError: If ``output`` cannot be written or is an input, or the codec does not fit.
@@ -94,8 +94,8 @@ class FrameWriter:
         self._arrangement = arrangement
         self._frame_count = frame_count
         self._identity = identity
-        self._mark = mark
         self._encoding = encoding_for(info, output.suffix.lower(), options)
+        self._mark = mark
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
         self._warnings = list(self._encoding.warnings)
         self._warnings += [self._soundtrack.warning] if self._soundtrack.warning else []

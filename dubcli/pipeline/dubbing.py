@@ -122,14 +122,6 @@ def dub(
     return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings), report=report)
 
 
-def _mark(ready: Ready) -> Mark | None:
-    """Return what the output is to say about how it was made."""
-    if not ready.options.provenance:
-        return None
-    weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
-    return Mark(f"dubcli {__version__}", weights)
-
-
 def _identity(ready: Ready) -> str:
     """Return what the parts of an output follow from, to the bit."""
     weights = {entry.name: entry.sha256 for entry in ready.models.checkpoints}
@@ -147,6 +139,14 @@ def _from(first: int, ready: Ready) -> tuple[set[int] | None, Integers | None]:
     if first == 0:
         return None, None
     return set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+
+
+def _mark(ready: Ready) -> Mark | None:
+    """Return what the output is to say about how it was made."""
+    if not ready.options.provenance:
+        return None
+    weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
+    return Mark(f"dubcli {__version__}", weights)
 
 
 def _observed(

@@ -109,8 +109,8 @@ def prepare(
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
-    refuse_too_large(info, speech, options)
     _refuse_interlaced(info, options)
+    refuse_too_large(info, speech, options)
     if info.frame_count is not None:  # refuse before the work, not after it
         plan_output(info.frame_count, speech.duration_s, info.frame_rate, options)
     started = time.perf_counter()

@@ -197,10 +197,10 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         *arguments,
         "--no-close-in-silence",
         "--no-cache",
-        "--no-provenance",
         "-y",
         "--allow-8bit",
         "--deinterlace",
+        "--no-provenance",
     )
 
     assert outcome.code == 0
