@@ -31,6 +31,7 @@ from dubcli.config import BATCH_DEFAULTS, BatchOptions, DubOptions
 from dubcli.errors import CollectedInputError, DubError, InputError
 from dubcli.loading import device_for, verified_checkpoints
 from dubcli.media.mixing import mixed_path
+from dubcli.media.signing import signed_path
 from dubcli.media.writer import partial_path
 from dubcli.records import Progress
 
@@ -101,7 +102,8 @@ def _is_whole(job: Job, known: JobStatus) -> bool:
 def _sweep(plan: Plan, standing: Standing) -> None:
     """Remove what a killed batch has left half written."""
     for output in (*standing.begun(), *(job.output for job in plan.jobs)):
-        for left in (partial_path(output), mixed_path(output)):
+        partial = partial_path(output)
+        for left in (partial, mixed_path(output), signed_path(partial)):
             left.unlink(missing_ok=True)
 
 

@@ -22,7 +22,8 @@ from dubcli.media.mixing import output_sound
 from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
-from dubcli.media.provenance import Mark
+from dubcli.media.provenance import Credentials, Mark
+from dubcli.media.signing import credentials_of
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
@@ -71,6 +72,7 @@ def dub(
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], CONTAINERS, options)
     encoding_for(info, output.suffix.lower(), options)  # refuse before the work, not after it
+    credentials = credentials_of(options, output)
     if report is not None:
         check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
@@ -89,7 +91,7 @@ def dub(
             options=options,
             identity=_identity(ready) if resume else "",
             planes=True,
-            mark=_mark(ready),
+            mark=_mark(ready, credentials),
         ) as writer,
         closing(prefetch(ready.frames())) as frames,
     ):
@@ -141,12 +143,12 @@ def _from(first: int, ready: Ready) -> tuple[set[int] | None, Integers | None]:
     return set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
 
 
-def _mark(ready: Ready) -> Mark | None:
+def _mark(ready: Ready, credentials: Credentials | None) -> Mark | None:
     """Return what the output is to say about how it was made."""
     if not ready.options.provenance:
         return None
     weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
-    return Mark(f"dubcli {__version__}", weights)
+    return Mark(f"dubcli {__version__}", weights, credentials)
 
 
 def _observed(
