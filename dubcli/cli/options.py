@@ -189,6 +189,9 @@ SoundsOption = Annotated[
     list[Path] | None,
     typer.Option(help="Folder of further speech; may be repeated.", show_default="none"),
 ]
+SwapSheetOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Contact sheet to write, .png.")
+]
 LabelledOption = Annotated[
     Path | None,
     typer.Option(help="Folder of speech with visemes: sets.csv, labels.npz, clips/."),
