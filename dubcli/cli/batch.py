@@ -36,7 +36,7 @@ from dubcli.errors import InputError
 from dubcli.records import Progress
 
 if TYPE_CHECKING:
-    from dubcli.batch.run import OnJob
+    from dubcli.batch.ledger import OnJob
 
 SOME_FAILED = 10  # the exit code is this and how many failed: apart from all others
 MOST_COUNTED = 99
@@ -57,11 +57,22 @@ FolderOption = Annotated[
         "--output", "-o", help="Folder of the outputs.", show_default="the folder of the job list"
     ),
 ]
-WorkersOption = Annotated[int, typer.Option(help="Processes that dub at the same time, 1 to 256.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Jobs at the same time, 1 to 256.", show_default="one for each GPU, 1 on a CPU"
+    ),
+]
+EngineOption = Annotated[
+    str, typer.Option(help="Who works: local (processes) or ray (a cluster; needs dubcli[ray]).")
+]
+AddressOption = Annotated[str, typer.Option(help="Of the Ray cluster.")]
 HaltOption = Annotated[
     bool, typer.Option("--halt-on-error", help="Start nothing more once a file has failed.")
 ]
-ResumeOption = Annotated[bool, typer.Option(help="Leave out what is done already.")]
+ResumeOption = Annotated[
+    bool, typer.Option(help="Leave out what is done already, and go on inside long files.")
+]
 StatusOption = Annotated[
     Path | None,
     typer.Option(
@@ -89,6 +100,8 @@ def batch(
     workers: WorkersOption = BATCH_DEFAULTS.workers,
     halt_on_error: HaltOption = BATCH_DEFAULTS.halt_on_error,
     resume: ResumeOption = BATCH_DEFAULTS.resume,
+    engine: EngineOption = BATCH_DEFAULTS.engine,
+    address: AddressOption = BATCH_DEFAULTS.address,
     device: DeviceOption = DEFAULTS.device,
     models: ModelsOption = DEFAULTS.models,
     audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
@@ -136,7 +149,7 @@ def batch(
         overwrite=overwrite,
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
-    options = BatchOptions(workers=workers, halt_on_error=halt_on_error, resume=resume)
+    options = BatchOptions(workers, halt_on_error, resume, engine, address)
     plan = plan_batch(videos, speech, output=output, options=shared)
     for sentence in plan.unpaired:
         console.print_error(f"warning: {sentence}")
