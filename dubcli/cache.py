@@ -4,7 +4,8 @@ An entry is a safetensors file of a few hundred bytes a frame, named after a SHA
 analysis follows from: the video's bytes, the tracker's file, the basis, the code that tracks and
 fits, and the versions of the libraries it calls. The name, size and date of the video are not in
 it: a copy is found again, and an edit that keeps the date is not mistaken for the old file. The
-decoder's version is left out, because asking ffmpeg would start a program for it.
+decoder's version is left out, because asking ffmpeg would start a program for it. An entry holds
+every face of its video, so whom a dub is for is not asked: that is chosen among them afterwards.
 
 Nothing here ends a dub: a folder that cannot be written or an entry that cannot be read is a
 warning, and the video is tracked.
@@ -33,7 +34,7 @@ from safetensors.numpy import save
 
 from dubcli.config import CacheOptions
 from dubcli.errors import InputError
-from dubcli.records import Analysis
+from dubcli.records import Faces
 
 if TYPE_CHECKING:
     from dubcli.geometry.morphable import MorphableModel
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "DUBCLI_CACHE"
-FORMAT = "1"  # of the entries
+FORMAT = "2"  # of the entries
 BLOCK_BYTES = 1 << 20
 MEGABYTE = 1_000_000
 DAY_S = 86400
@@ -53,6 +54,7 @@ MADE_BY = (  # modules whose code an analysis follows from
     "dubcli.media.command",
     "dubcli.stages.track",
     "dubcli.stages.fit",
+    "dubcli.stages.portraits",
     "dubcli.geometry.camera",
     "dubcli.geometry.fitting",
     "dubcli.geometry.morphable",
@@ -64,7 +66,7 @@ MADE_WITH = ("mediapipe", "torch", "numpy")  # packages whose version it follows
 class Kept:
     """What was found in the cache."""
 
-    analysis: Analysis
+    faces: Faces
     warnings: tuple[str, ...]  # that reading the video raised when it was tracked
 
 
@@ -171,7 +173,7 @@ class AnalysisCache:
         if self._target is None:
             return None
         try:
-            analysis, noted = _load(self._target)
+            faces, noted = _load(self._target)
             warnings = _texts(noted)
         except FileNotFoundError:
             return None
@@ -181,16 +183,16 @@ class AnalysisCache:
         try:
             os.utime(self._target)
             if noted.get("video") != self._name:
-                self._store(self._target, analysis, warnings)
+                self._store(self._target, faces, warnings)
         except OSError as error:  # only the order of removal and the listed name suffer
             log.info("%s: could not be marked as used: %s", self._target, error)
-        return Kept(analysis, tuple(f"{self._video}: {text}" for text in warnings))
+        return Kept(faces, tuple(f"{self._video}: {text}" for text in warnings))
 
-    def write(self, analysis: Analysis, warnings: list[str]) -> None:
+    def write(self, faces: Faces, warnings: list[str]) -> None:
         """Keep an analysis, and remove what has not been used for longest over the limit.
 
         Args:
-            analysis: Of the video.
+            faces: Of the video.
             warnings: That reading the video raised.
         """
         if self._target is None:
@@ -200,7 +202,7 @@ class AnalysisCache:
             if _state(self._video) != self._state:
                 self._warn(f"{self._video}: changed while it was read; its analysis is not kept")
                 return
-            self._store(self._target, analysis, told)
+            self._store(self._target, faces, told)
         except OSError as error:
             self._warn(
                 f"{self._folder}: the analysis cannot be kept there ({error.strerror}); free space "
@@ -209,15 +211,15 @@ class AnalysisCache:
             return
         _trim(self._folder, self._limit_bytes)
 
-    def _store(self, target: Path, analysis: Analysis, warnings: list[str]) -> None:
+    def _store(self, target: Path, faces: Faces, warnings: list[str]) -> None:
         """Write an entry beside its place, under a name of this process alone, then rename."""
-        arrays = {each.name: getattr(analysis, each.name) for each in fields(Analysis)}
+        arrays = {each.name: getattr(faces, each.name) for each in fields(Faces)}
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         payload = save(
             arrays,
             metadata={
                 "video": self._name,
-                "frames": str(len(analysis)),
+                "frames": str(len(faces)),
                 "warnings": json.dumps(warnings),
                 "sha256": _checksum(arrays),
             },
@@ -277,7 +279,7 @@ def clear(folder: Path, older_than_days: float = 0.0) -> Removed:
 
 def _provenance(tracker: Path, morphable: "MorphableModel") -> Iterator[str]:
     """Yield all but the video that an analysis follows from."""
-    yield " ".join([FORMAT, *(each.name for each in fields(Analysis))])
+    yield " ".join([FORMAT, *(each.name for each in fields(Faces))])
     yield hashlib.sha256(tracker.read_bytes()).hexdigest()
     basis = {each.name: np.asarray(getattr(morphable, each.name)) for each in fields(morphable)}
     yield _checksum(basis)
@@ -306,7 +308,7 @@ def _checksum(arrays: dict[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _load(path: Path) -> tuple[Analysis, dict[str, str]]:
+def _load(path: Path) -> tuple[Faces, dict[str, str]]:
     """Return an entry's analysis and what is noted beside it."""
     try:
         with safe_open(path, framework="numpy") as stream:
@@ -316,7 +318,7 @@ def _load(path: Path) -> tuple[Analysis, dict[str, str]]:
         raise _DamagedError(error) from error
     if _checksum(arrays) != noted.get("sha256"):
         raise _DamagedError("its checksum is another")
-    return Analysis(**arrays), noted
+    return Faces(**arrays), noted
 
 
 def _texts(noted: dict[str, str]) -> list[str]:

@@ -72,6 +72,10 @@ REGISTRY = {
         "dubcli.networks.renderer:DualAttentionRenderer",
         "dubcli.networks.renderer:RendererHyper",
     ),
+    "CompactHubert": (
+        "dubcli.networks.compact_hubert:CompactHubert",
+        "dubcli.networks.compact_hubert:CompactHubertHyper",
+    ),
     "SyncExpert": (
         "dubcli.networks.sync_expert:SyncExpert",
         "dubcli.networks.sync_expert:SyncHyper",

@@ -117,6 +117,11 @@ class FaceRecogniser:
         embedding: Float = self._network.feature(face)[0].astype(np.float32)
         return embedding
 
+    def of_portrait(self, portrait: Bytes) -> Float:
+        """Return the embedding of a face that is laid straight already, [112, 112, 3] -> [128]."""
+        embedding: Float = self._network.feature(np.ascontiguousarray(portrait[:, :, ::-1]))[0]
+        return embedding.astype(np.float32)
+
 
 def load_st_lpips(root: Path | None = None, device: torch.device = CPU) -> PictureDistance:
     """Return the perceptual distance.

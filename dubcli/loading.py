@@ -23,12 +23,14 @@ from dubcli.networks.audio_encoder import (
     HubertEncoder,
     WhisperEncoder,
 )
+from dubcli.networks.compact_hubert import CompactHubert
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
 from dubcli.networks.style_encoder import StyleSimEncoder
 from dubcli.networks.sync_expert import SyncExpert
 
 WHISPER = "whisper-tiny-en-enc3"
+HUBERT = "hubert-compact"
 TRACKER, BASIS, GEOMETRY, RENDERER = "face-landmarker", "basis", "geometry", "renderer"
 STYLE_ENCODER = "style-encoder"
 SYNC_VERTICES, SYNC_PIXELS = "sync-vertices", "sync-pixels"  # may serve as losses
@@ -219,6 +221,8 @@ def load_audio_encoder(name: str, root: Path) -> AudioEncoder:
         weights = load_arrays(root, WHISPER)
         encoder.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
         return encoder.eval().requires_grad_(False)
+    if name == HUBERT:
+        return load_as(root, HUBERT, CompactHubert)
     try:
         return HubertEncoder.from_pretrained(name).eval().requires_grad_(False)
     except AudioEncoderError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from dubcli.config import DEFAULTS, PREVIEW_MOMENTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import Models
-from dubcli.media.lengths import plan_length
+from dubcli.media.lengths import plan_output
 from dubcli.media.picture import write_png
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.pipeline import (
@@ -82,7 +82,7 @@ def preview(
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], {".png"}, options)
     if info.frame_count is not None:  # refuse before the work, not after it
-        plan = plan_length(options.length, info.frame_count, speech.duration_s, info.frame_rate)
+        plan = plan_output(info.frame_count, speech.duration_s, info.frame_rate, options)
         _check_times(at, plan.sound_s)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     _check_times(at, ready.plan.sound_s)

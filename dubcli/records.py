@@ -38,6 +38,10 @@ class VideoInfo:
     colour_transfer: str | None
     colour_range: str | None  # "tv" or "pc"
     pixel_aspect: Fraction = Fraction(1)  # width of a pixel / its height, as displayed
+    profile: str | None = None  # of the codec: "High 10", "HQ"
+    interlaced: bool = False  # frames are made progressive as they are read
+    mastering_display: str | None = None  # SMPTE ST 2086, as x264 and x265 write it
+    content_light: tuple[int, int] | None = None  # cd/m2: brightest pixel, brightest frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +54,7 @@ class AudioInfo:
     sample_count: int  # per channel, as decoded
     codec: str  # "pcm_s16le"
     sample_format: str  # "s16"
+    layout: str = ""  # of the channels, ffmpeg's name: "stereo", "5.1(side)"; "": not known
 
     @property
     def duration_s(self) -> Fraction:
@@ -63,6 +68,7 @@ class Arrangement:
 
     duration_s: Fraction | None = None  # where it is cut off, or until when silence follows it
     gain_db: float = 0.0
+    start_s: Fraction = Fraction(0)  # of silence before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,18 @@ class Frame:
     """One decoded picture."""
 
     index: int  # position in the source video, from 0
-    rgb: Bytes  # [H, W, 3]
+    rgb: Bytes  # [H, W, 3] as the networks see it
+    planes: Bytes | None = None  # as the file holds it, one plane after another (media.planes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """What is laid over a rectangle of a frame."""
+
+    top: int  # pixels of the frame
+    left: int
+    picture: Float  # [h, w, 3] 0 to 255
+    share: Float  # [h, w] how much of it shows, 0 to 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +131,37 @@ class TrackedFace:
     index: int  # frame
     shot: int  # counts up at every cut
     landmarks_px: Float  # [V, 3] x right, y down, z away from the camera; pixels of the frame
+    track: int = 0  # the same face in neighbouring frames of a shot; counts through the video
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedFrame:
+    """All faces of one frame."""
+
+    index: int
+    shot: int  # counts up at every cut
+    faces: tuple[TrackedFace, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """Every face of a fitted video. F rows, one a face and frame; K tracks; T frames."""
+
+    frame: Integers  # [F], ascending
+    track: Integers  # [F] 0 to K - 1
+    alpha: Float  # [F, I] identity; constant within a track
+    beta: Float  # [F, E] expression
+    rotation: Float  # [F, 3] axis-angle, radians
+    translation_px: Float  # [F, 2] where the head's origin falls in the frame
+    scale_px: Float  # [F] pixels per centimetre
+    lip_aperture: Float  # [F] cm
+    shot: Integers  # [T] of every frame
+    portrait: Bytes  # [K, S, S, 3] each track's most frontal and largest face, laid straight
+    portrait_frame: Integers  # [K] the frame it is from
+
+    def __len__(self) -> int:
+        """Return the number of frames T."""
+        return len(self.shot)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +180,19 @@ class Analysis:
     def __len__(self) -> int:
         """Return the number of frames T."""
         return len(self.valid)
+
+
+# Why a frame shows the source's own face; 0: it may be dubbed.
+NO_FACE, OTHERS, TURNED_AWAY, TOO_SMALL, OUTSIDE = 1, 2, 3, 4, 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coverage:
+    """Where a video's face may be dubbed, a value a source frame."""
+
+    able: Float  # [T] 0 to 1: how much of the effect the picture allows
+    amount: Float  # [T] 0 to 1: the same, and 0 outside the ranges that were asked for
+    reason: Integers  # [T] why ``amount`` is 0: NO_FACE, ...; 0 where it is not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,5 +258,32 @@ class PreviewReport:
     output: Path
     frames: int  # that the dub would have
     tiles: tuple[PreviewTile, ...]  # in reading order
+    seconds: dict[str, float]  # wall-clock per stage
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPerson:
+    """One of those who are seen in a video."""
+
+    number: int  # from 1, the largest and longest seen first
+    frames: int
+    share: float  # of all frames, 0 to 1
+    width_px: float  # of the face, median
+    smallest_px: float
+    shots: int
+    times: tuple[tuple[Fraction, Fraction], ...]  # from and to, seconds
+    portrait_frame: int  # in which the face is large and looks at the camera
+    portrait_time_s: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class FacesReport:
+    """Who is seen in a video."""
+
+    video: Path
+    sheet: Path | None
+    frames: int
+    people: tuple[SeenPerson, ...]
     seconds: dict[str, float]  # wall-clock per stage
     warnings: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Drawing a contact sheet: pairs of pictures, source over dub, with a label each.
+"""Drawing contact sheets: pairs of pictures, source over dub, or people, with labels.
 
 Letters: H, W size of a picture.
 """
@@ -15,6 +15,7 @@ from dubcli.records import Bytes
 TILE_PX = 360  # smaller pictures are enlarged by a whole number until they are this wide
 LABEL_PX = 30  # height of a label
 GAP_PX = 12  # around pictures
+PORTRAIT_PX, PORTRAITS_ACROSS = 240, 6
 INK, PAPER = (235, 235, 235), 24  # grey levels
 FONT, FONT_SCALE, STROKE = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1
 
@@ -61,6 +62,40 @@ def draw_sheet(rows: Sequence[Sequence[Tile]]) -> Bytes:
             for k, picture in enumerate((tile.source, tile.dub)):
                 y = top + LABEL_PX + k * high
                 sheet[y : y + high, left : left + wide] = _enlarged(picture, zoom)
+    return sheet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Portrait:
+    """One person."""
+
+    picture: Bytes  # [H, H, 3]
+    lines: tuple[str, ...]  # ASCII
+
+
+def draw_portraits(people: Sequence[Portrait]) -> Bytes:
+    """Return a picture of people in rows of ``PORTRAITS_ACROSS``, with their lines below each.
+
+    Args:
+        people: At least one; pictures are resized to ``PORTRAIT_PX``.
+
+    Returns:
+        uint8 RGB.
+    """
+    deep = max(len(person.lines) for person in people)
+    across = min(PORTRAITS_ACROSS, len(people))
+    down = PORTRAIT_PX + deep * LABEL_PX + GAP_PX
+    width = GAP_PX + across * (PORTRAIT_PX + GAP_PX)
+    height = GAP_PX + -(-len(people) // across) * down
+    sheet = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    for k, person in enumerate(people):
+        top, left = GAP_PX + k // across * down, GAP_PX + k % across * (PORTRAIT_PX + GAP_PX)
+        shrinks = person.picture.shape[0] > PORTRAIT_PX
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+        picture = cv2.resize(person.picture, (PORTRAIT_PX, PORTRAIT_PX), interpolation=method)
+        sheet[top : top + PORTRAIT_PX, left : left + PORTRAIT_PX] = picture
+        for line, text in enumerate(person.lines):
+            _write(sheet, text, left, top + PORTRAIT_PX + line * LABEL_PX)
     return sheet
 
 

@@ -21,13 +21,13 @@ from dubcli.loading import FaceModels, load_face_models, load_models
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.pipeline import analysis, analyze, dub
-from dubcli.records import Analysis, Progress
+from dubcli.records import Analysis, Faces, Progress
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
 CLIP, SPEECH = ROOT / "tests/media_files/carphone.mp4", ROOT / "examples/media/speech.wav"
 ROWS = 40
-ENTRY_BYTES = 357 * ROWS  # of alpha, beta, pose, shot, valid and opening; the header comes on top
+ENTRY_BYTES = 372 * ROWS + 2 * (48 + 8)  # rows and portraits; the header comes on top
 
 
 @pytest.fixture(scope="module")
@@ -50,26 +50,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "kept" / "here"
 
 
-def some_analysis(seed: int = 1) -> Analysis:
+def some_faces(seed: int = 1) -> Faces:
     noise = np.random.default_rng(seed)
 
     def floats(*shape: int) -> np.ndarray:
         return noise.normal(size=shape).astype(np.float32)
 
-    return Analysis(
+    return Faces(
+        frame=np.arange(ROWS, dtype=np.int64),
+        track=np.arange(ROWS, dtype=np.int64) // 20,
         alpha=floats(ROWS, 48),
         beta=floats(ROWS, 32),
         rotation=floats(ROWS, 3),
         translation_px=floats(ROWS, 2),
         scale_px=floats(ROWS),
-        shot=np.arange(ROWS, dtype=np.int64) // 7,
-        valid=noise.random(ROWS) < 0.7,
         lip_aperture=floats(ROWS),
+        shot=np.arange(ROWS, dtype=np.int64) // 7,
+        portrait=noise.integers(0, 256, (2, 4, 4, 3), np.uint8),
+        portrait_frame=np.arange(2, dtype=np.int64),
     )
 
 
-def assert_same(one: Analysis, other: Analysis) -> None:
-    for each in fields(Analysis):
+def assert_same(one: Analysis | Faces, other: Analysis | Faces) -> None:
+    for each in fields(one):
         a, b = getattr(one, each.name), getattr(other, each.name)
         assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()), each.name
 
@@ -139,15 +142,15 @@ def frames_of(path: Path) -> list[bytes]:
 def test_entry_holds_every_bit_and_a_few_hundred_bytes_a_frame(
     video: Path, models: FaceModels, folder: Path
 ) -> None:
-    analysis = some_analysis()
+    analysis = some_faces()
     assert place(video, models, folder).read() is None
     place(video, models, folder).write(analysis, [f"{video}: damaged", "another"])
     moved = video.rename(video.with_name("renamed.mp4"))
     said: list[str] = []
     kept = place(moved, models, folder, said).read()
     assert kept is not None
-    assert_same(kept.analysis, analysis)
-    assert kept.analysis.beta.flags.writeable  # torch.from_numpy warns of others
+    assert_same(kept.faces, analysis)
+    assert kept.faces.beta.flags.writeable  # torch.from_numpy warns of others
     assert kept.warnings == (f"{moved}: damaged", f"{moved}: another")
     (entry,) = entries(folder)
     assert (entry.video, entry.frames, said) == ("renamed.mp4", ROWS, [])
@@ -159,7 +162,7 @@ def test_entry_holds_every_bit_and_a_few_hundred_bytes_a_frame(
 def test_one_other_byte_is_another_video_though_size_and_date_are_the_same(
     video: Path, models: FaceModels, folder: Path
 ) -> None:
-    place(video, models, folder).write(some_analysis(), [])
+    place(video, models, folder).write(some_faces(), [])
     status = video.stat()
     content = bytearray(video.read_bytes())
     content[1000] ^= 1
@@ -188,7 +191,7 @@ def test_other_weights_find_nothing(
     tmp_path: Path,
     change: Callable[[FaceModels, Path], FaceModels],
 ) -> None:
-    place(video, models, folder).write(some_analysis(), [])
+    place(video, models, folder).write(some_faces(), [])
     assert place(video, change(models, tmp_path), folder).read() is None
     assert place(video, models, folder).read() is not None
 
@@ -196,7 +199,7 @@ def test_other_weights_find_nothing(
 def test_other_code_and_other_libraries_find_nothing(
     video: Path, models: FaceModels, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place(video, models, folder).write(some_analysis(), [])
+    place(video, models, folder).write(some_faces(), [])
     with monkeypatch.context() as patch:
         patch.setattr(cache, "MADE_BY", (*cache.MADE_BY[:-1], "dubcli.timecode"))
         assert place(video, models, folder).read() is None
@@ -225,7 +228,7 @@ def flip_a_bit(path: Path) -> None:
 def test_damaged_entry_is_named_and_replaced(
     video: Path, models: FaceModels, folder: Path, harm: Callable[[Path], object]
 ) -> None:
-    place(video, models, folder).write(some_analysis(1), [])
+    place(video, models, folder).write(some_faces(1), [])
     (entry,) = entries(folder)
     harm(entry.file)
     assert len(entries(folder)) == 1  # listed, not raised over
@@ -234,10 +237,10 @@ def test_damaged_entry_is_named_and_replaced(
     assert again.read() is None
     assert len(said) == 1
     assert said[0].startswith(f"{entry.file}: damaged (")
-    again.write(some_analysis(2), [])
+    again.write(some_faces(2), [])
     kept = place(video, models, folder).read()
     assert kept is not None
-    assert_same(kept.analysis, some_analysis(2))
+    assert_same(kept.faces, some_faces(2))
 
 
 def test_limit_removes_what_was_unused_for_longest(
@@ -246,16 +249,16 @@ def test_limit_removes_what_was_unused_for_longest(
     def keep(number: int, rows: int) -> None:
         path = video.with_name(f"{number}.mp4")
         path.write_bytes(bytes([number]))
-        long = some_analysis()
-        long = Analysis(
+        long = some_faces()
+        long = Faces(
             **{
                 f.name: np.resize(getattr(long, f.name), (rows, *getattr(long, f.name).shape[1:]))
-                for f in fields(Analysis)
+                for f in fields(Faces)
             }
         )
         place(path, models, folder).write(long, [])
 
-    rows = 300_000 // 357  # three are less than 1 MB, four are more
+    rows = 300_000 // 428  # three are less than 1 MB, four are more
     for number in (1, 2, 3):
         keep(number, rows)
     for number, entry in enumerate(reversed(entries(folder))):
@@ -263,7 +266,7 @@ def test_limit_removes_what_was_unused_for_longest(
     assert place(video.with_name("1.mp4"), models, folder).read() is not None  # now 2 is the oldest
     keep(4, rows)
     assert [entry.video for entry in entries(folder)] == ["4.mp4", "1.mp4", "3.mp4"]
-    keep(5, 1_100_000 // 357)  # more than all may be: not worth emptying the cache for
+    keep(5, 1_100_000 // 428)  # more than all may be: not worth emptying the cache for
     assert {entry.video for entry in entries(folder)} == {"4.mp4", "1.mp4", "3.mp4"}
 
 
@@ -280,7 +283,7 @@ def test_folder_that_cannot_be_written_only_warns(
     here = place(video, models, folder, said)
     here.read()
     said.clear()
-    here.write(some_analysis(), [])
+    here.write(some_faces(), [])
     assert len(said) == 1
     assert said[0].startswith(f"{folder}: the analysis cannot be kept there (")
     assert said[0].endswith("give --cache-folder or --no-cache")
@@ -299,7 +302,7 @@ def test_video_that_grows_while_it_is_tracked_is_not_kept(
     here = place(video, models, folder, said)
     with video.open("ab") as stream:
         stream.write(b"more")
-    here.write(some_analysis(), [])
+    here.write(some_faces(), [])
     assert said == [f"{video}: changed while it was read; its analysis is not kept"]
     assert entries(folder) == []
 
@@ -315,7 +318,7 @@ def test_writers_and_readers_at_once_see_whole_entries_only(
             here = place(video, models, folder, told)
             kept = here.read()
             found.append(kept is not None)
-            here.write(some_analysis(), [])
+            here.write(some_faces(), [])
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -330,7 +333,7 @@ def test_writers_and_readers_at_once_see_whole_entries_only(
 def test_clear_removes_old_entries_and_nothing_that_is_not_ours(
     video: Path, models: FaceModels, folder: Path
 ) -> None:
-    place(video, models, folder).write(some_analysis(), [])
+    place(video, models, folder).write(some_faces(), [])
     (entry,) = entries(folder)
     foreign = [folder / name for name in ("renderer-12345678.safetensors", "analysis-.safetensors")]
     abandoned, busy = (folder / f".analysis-{name}.partial" for name in "ab")
@@ -351,7 +354,7 @@ def test_entry_that_may_not_be_removed_is_an_input_error(
     def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(13, "Permission denied")
 
-    place(video, models, folder).write(some_analysis(), [])
+    place(video, models, folder).write(some_faces(), [])
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(InputError, match=r"cannot be removed \(Permission denied\); check"):
         clear(folder)
@@ -377,7 +380,7 @@ def test_without_a_home_nothing_is_kept_and_that_is_said(
 ) -> None:
     said: list[str] = []
     here = place(video, models, Path("~/.cache/dubcli"), said)
-    here.write(some_analysis(), [])
+    here.write(some_faces(), [])
     assert here.read() is None
     assert said == ["no home folder, so no cache; name one with --cache-folder or DUBCLI_CACHE"]
 
@@ -391,7 +394,7 @@ def test_limit_outside_its_range_is_refused(limit: int) -> None:
 def test_commands_list_and_clear_without_loading_torch(
     video: Path, models: FaceModels, folder: Path
 ) -> None:
-    place(video, models, folder).write(some_analysis(), [])
+    place(video, models, folder).write(some_faces(), [])
     program = (
         "import sys; sys.argv[0] = 'dubcli'\n"
         "from dubcli.cli.app import app\n"
@@ -407,7 +410,7 @@ def test_commands_list_and_clear_without_loading_torch(
         return done.stdout
 
     assert run("path") == f"{folder}\n"
-    assert run("ls") == ("    0.01 MB       40 frames   0 min  talk.mp4\n1 kept, 0.0 MB\n")
+    assert run("ls") == ("    0.02 MB       40 frames   0 min  talk.mp4\n1 kept, 0.0 MB\n")
     (row,) = json.loads(run("ls", "--json"))
     assert (row["video"], row["frames"]) == ("talk.mp4", ROWS)
     assert Path(row["file"]).parent == folder

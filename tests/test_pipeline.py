@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from dubcli.checkpoints import read_manifest
 from dubcli.config import DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
-from dubcli.geometry.crop import Detail, paste_back
+from dubcli.geometry.crop import Detail, lay_over, placed
 from dubcli.loading import Models, device_for, load_models
 from dubcli.media import parts, reader, writer
 from dubcli.media.binary import find_ffmpeg
@@ -33,7 +34,15 @@ from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline import analysis as first_pass
 from dubcli.pipeline import analyze, dub, dubbing
-from dubcli.records import Analysis, Bytes, Crop, DubReport, Float, Progress, TrackedFace
+from dubcli.records import (
+    Bytes,
+    Crop,
+    DubReport,
+    Faces,
+    Float,
+    Patch,
+    Progress,
+)
 from dubcli.stages import render
 
 ROOT = Path(__file__).parents[1]
@@ -131,15 +140,15 @@ def dubbed(
     """Return the clip with 1.2 s of speech: 29 frames."""
     masks: list[NDArray[np.bool_]] = []
 
-    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail) -> Bytes:
-        white = np.full_like(patch, 255)
-        masks.append(paste_back(np.zeros_like(rgb), white, weight, crop).any(-1))
-        return paste_back(rgb, patch, weight, crop, detail)
+    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail) -> Patch | None:
+        black, white = np.zeros_like(rgb), np.full_like(patch, 255)
+        masks.append(lay_over(black, placed(black, white, weight, crop)).any(-1))
+        return placed(rgb, patch, weight, crop, detail)
 
     progress: list[Progress] = []
     output, sound = folder / "out.mp4", speech("1.2")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "paste_back", note)
+        patch.setattr(render, "placed", note)
         report = dub(
             clip, sound, output, models=models, options=OPTIONS, on_progress=progress.append
         )
@@ -416,14 +425,14 @@ def test_video_of_a_face_always_in_profile_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fit = first_pass.fit
+    fit = first_pass.fit_faces
 
-    def turned(faces: Iterable[TrackedFace | None], model: object) -> Analysis:
-        found = fit(faces, model)
-        profile = np.tile(np.float32([0, 1.4, 0]), (len(found), 1))
+    def turned(*given: Any) -> Faces:
+        found = fit(*given)
+        profile = np.tile(np.float32([0, 1.4, 0]), (len(found.frame), 1))
         return replace(found, rotation=profile)
 
-    monkeypatch.setattr(first_pass, "fit", turned)
+    monkeypatch.setattr(first_pass, "fit_faces", turned)
     said = refused(
         InputError, short_clip, speech("0.5"), tmp_path / "out.mp4", models=models, options=OPTIONS
     )
@@ -654,3 +663,40 @@ def test_time_in_which_ffmpeg_finishes_the_file_counts_as_encoding(
     monkeypatch.setattr(dubbing, "FrameWriter", Slow)
     report = dub(clip, speech("0.5"), tmp_path / "out.mp4", models=models, options=OPTIONS)
     assert report.seconds["encode"] >= LINGER_S
+
+
+def test_range_changes_only_its_frames_and_the_speech_begins_there(
+    clip: Path, speech: Callable[[str], Path], models: Models, tmp_path: Path
+) -> None:
+    first, stop = 12, 26
+    output, sound, page = tmp_path / "out.mkv", speech("0.5"), tmp_path / "qc.json"
+    options = replace(OPTIONS, ranges="0.5-00:00:01:02", crf=8, preset="ultrafast")
+    report = dub(clip, sound, output, models=models, options=options, report=page)
+    assert (report.frames, report.dubbed_frames, report.warnings) == (36, stop - first, ())
+    source, made = read(clip), read(output)
+    assert numbers(made) == list(range(36))
+    for t in [*range(first), *range(stop, 36)]:
+        assert psnr(source[t], made[t]) > PASSED_DB
+    assert min(psnr(source[t], made[t]) for t in range(first + 4, stop - 4)) < PASSED_DB
+    told = json.loads(page.read_text())
+    assert [(r["start"], r["stop"], r["reason"]) for r in told["pass_through"]] == [
+        (0, first, "outside the range"),
+        (stop, 36, "outside the range"),
+    ]
+    rate, given, heard = probe_audio(sound).rate_hz, samples(sound), samples(output)
+    assert len(heard) == 36 * rate // RATE
+    np.testing.assert_array_equal(heard[rate // 2 : rate // 2 + len(given)], given)
+    assert not heard[: rate // 2].any()
+    assert not heard[rate // 2 + len(given) :].any()
+
+
+def test_range_without_a_face_is_refused(
+    clip: Path, speech: Callable[[str], Path], models: Models, tmp_path: Path
+) -> None:
+    dark = tmp_path / "dark.mkv"
+    run_ffmpeg("-i", clip, "-vf", "drawbox=t=fill:c=black:enable='lt(n,20)'", dark)
+    options = replace(OPTIONS, ranges="0.1-0.6")
+    message = refused(
+        InputError, dark, speech("0.5"), tmp_path / "o.mp4", models=models, options=options
+    )
+    assert message.startswith(f"{dark}: no frame of the --range given shows a face")

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dubcli.config import DubOptions
 from dubcli.errors import InputError
-from dubcli.timecode import format_time, frame_at, parse_time
+from dubcli.report.timecode import timecode
+from dubcli.timecode import format_time, frame_at, parse_moment, parse_spans, parse_time
 
 RATES = [Fraction(n) for n in ("24", "25", "24000/1001", "30000/1001", "60000/1001", "240")]
 
@@ -79,3 +81,29 @@ def test_frame_is_the_one_that_is_shown() -> None:
     ]
     assert format_time(Fraction(3723)) == "01:02:03.000"
     assert format_time(Fraction(59999999, 1000000)) == "00:01:00.000"
+
+
+@given(st.integers(0, 10**6), st.sampled_from(RATES))
+def test_timecode_of_a_report_leads_back_to_its_frame(frame: int, rate: Fraction) -> None:
+    assert parse_moment(timecode(frame, rate), "--range").frame(rate) == frame
+
+
+def test_frame_that_a_second_does_not_have_is_refused() -> None:
+    moment = parse_moment("00:00:01:25", "--range")
+    assert moment.frame(Fraction(30000, 1001)) == 55
+    with pytest.raises(InputError, match=r"^--range 00:00:01:25: frames of a second go up to 24"):
+        moment.frame(Fraction(25))
+
+
+@given(st.text(alphabet="0123456789:.-, ;a", max_size=30))
+def test_any_text_is_ranges_or_one_sentence(text: str) -> None:
+    try:
+        spans = parse_spans(text, "--range")
+    except InputError as error:
+        assert str(error).startswith("--range ")
+        assert "\n" not in str(error)
+        with pytest.raises(InputError):
+            DubOptions(ranges=text)
+    else:
+        assert parse_spans(", ".join(span.text for span in spans), "--range") == spans
+        assert DubOptions(ranges=text).ranges == text

@@ -22,6 +22,7 @@ from dubcli.batch.status import Standing, StatusFile, event_of, now, read_events
 from dubcli.batch.worker import Outcome, Task
 from dubcli.config import BatchOptions
 from dubcli.errors import CollectedInputError, InputError
+from dubcli.media.mixing import mixed_path
 from dubcli.media.writer import partial_path
 from dubcli.records import Progress
 
@@ -136,7 +137,8 @@ def _is_whole(job: Job, known: JobStatus) -> bool:
 def _sweep(plan: Plan, standing: Standing) -> None:
     """Remove what a killed batch has left half written; finished parts stay."""
     for output in (*standing.begun(), *(job.output for job in plan.jobs)):
-        partial_path(output).unlink(missing_ok=True)
+        for left in (partial_path(output), mixed_path(output)):
+            left.unlink(missing_ok=True)
 
 
 def _event(outcome: Outcome, job: Job, folder: Path) -> Event:

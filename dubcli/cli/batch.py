@@ -16,24 +16,38 @@ from rich.progress import Progress as Bars
 from dubcli.batch.records import DONE, FAILED, SKIPPED, STARTED, STATES, BatchReport, JobStatus
 from dubcli.cli import console
 from dubcli.cli.options import (
+    Allow8bitOption,
     AudioEncoderOption,
+    AudioOption,
+    BedFadeOption,
+    BedLevelOption,
     CacheFolderOption,
     CacheLimitOption,
     CloseInSilenceOption,
+    CodecOption,
     CrfOption,
+    DeinterlaceOption,
     DeviceOption,
+    FaceOption,
     FaceReferencesOption,
     LengthOption,
     LipReferencesOption,
     LoudnessOption,
+    MaxPixelsOption,
+    MaxSecondsOption,
     ModelsOption,
     MouthScaleOption,
+    PixelFormatOption,
     PresetOption,
+    ProvenanceOption,
+    RangeOption,
+    SpeechAtOption,
     UseCacheOption,
 )
 from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.records import Progress
+from dubcli.timecode import parse_rate
 
 if TYPE_CHECKING:
     from dubcli.batch.ledger import OnJob
@@ -44,7 +58,9 @@ MOST_COUNTED = 99
 SourceArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="VIDEOS", help="Folder of videos, or jobs in .csv or .json.", show_default=False
+        metavar="VIDEOS",
+        help="Folder of videos, jobs (.csv, .json) or timeline (.otio, .edl, .fcpxml).",
+        show_default=False,
     ),
 ]
 SpeechesArgument = Annotated[
@@ -56,6 +72,10 @@ FolderOption = Annotated[
     typer.Option(
         "--output", "-o", help="Folder of the outputs.", show_default="the folder of the job list"
     ),
+]
+RateOption = Annotated[
+    str | None,
+    typer.Option(help="Frame rate of an .edl: 25, 29.97, 24000/1001.", show_default=False),
 ]
 WorkersOption = Annotated[
     int | None,
@@ -96,6 +116,7 @@ def batch(
     videos: SourceArgument = None,
     speech: SpeechesArgument = None,
     output: FolderOption = None,
+    rate: RateOption = None,
     status: StatusOption = None,
     workers: WorkersOption = BATCH_DEFAULTS.workers,
     halt_on_error: HaltOption = BATCH_DEFAULTS.halt_on_error,
@@ -110,9 +131,22 @@ def batch(
     mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
     close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
     length: LengthOption = DEFAULTS.length,
+    face: FaceOption = DEFAULTS.face,
+    ranges: RangeOption = None,
+    speech_at: SpeechAtOption = DEFAULTS.speech_at,
     loudness: LoudnessOption = DEFAULTS.loudness,
+    audio: AudioOption = DEFAULTS.audio,
+    bed_level: BedLevelOption = DEFAULTS.bed_level,
+    bed_fade: BedFadeOption = DEFAULTS.bed_fade,
+    provenance: ProvenanceOption = DEFAULTS.provenance,
+    max_pixels: MaxPixelsOption = DEFAULTS.max_pixels,
+    max_seconds: MaxSecondsOption = DEFAULTS.max_seconds,
     crf: CrfOption = DEFAULTS.crf,
     preset: PresetOption = DEFAULTS.preset,
+    codec: CodecOption = DEFAULTS.codec,
+    pixel_format: PixelFormatOption = DEFAULTS.pixel_format,
+    allow_8bit: Allow8bitOption = DEFAULTS.allow_8bit,
+    deinterlace: DeinterlaceOption = DEFAULTS.deinterlace,
     threads: WorkerThreadsOption = DEFAULTS.threads,
     overwrite: ReplaceOption = DEFAULTS.overwrite,
     cache: UseCacheOption = DEFAULTS.cache.use,
@@ -120,7 +154,7 @@ def batch(
     cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     as_json: JsonOption = False,
 ) -> None:
-    """Dub many videos: two folders paired by name, or a list of jobs in CSV or JSON.
+    """Dub many videos: two folders paired by name, a list of jobs, or a timeline.
 
     What is done already is left out. The exit code is 10 and the number of files that failed.
     """
@@ -142,15 +176,29 @@ def batch(
         mouth_scale=mouth_scale,
         close_in_silence=close_in_silence,
         length=length,
+        face=face,
+        ranges=", ".join(ranges or ()),
+        speech_at=speech_at,
         loudness=loudness,
+        audio=audio,
+        bed_level=bed_level,
+        bed_fade=bed_fade,
+        provenance=provenance,
+        max_pixels=max_pixels,
+        max_seconds=max_seconds,
         crf=crf,
         preset=preset,
+        codec=codec,
+        pixel_format=pixel_format,
+        allow_8bit=allow_8bit,
+        deinterlace=deinterlace,
         threads=threads,
         overwrite=overwrite,
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     options = BatchOptions(workers, halt_on_error, resume, engine, address)
-    plan = plan_batch(videos, speech, output=output, options=shared)
+    edl_rate = None if rate is None else parse_rate(rate, "--rate")
+    plan = plan_batch(videos, speech, output=output, options=shared, rate=edl_rate)
     for sentence in plan.unpaired:
         console.print_error(f"warning: {sentence}")
     from dubcli.batch.run import run_batch

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dubcli.geometry.camera import HEAD_TO_IMAGE, rotation_matrix
 from dubcli.geometry.morphable import OUTER_LIP_RING
-from dubcli.records import Bytes, Crop, Float, Integers
+from dubcli.records import Bytes, Crop, Float, Integers, Patch
 
 CROP_SIZE = 256
 CROP_PX_PER_CM = 12.8  # 20 cm across the crop: from the brow to a wide open chin
@@ -168,10 +168,25 @@ class Detail:
     motion_px: Float  # [S, S, 2] from each crop pixel to where its texture lies in the source
 
 
-def paste_back(
+def lay_over(rgb: Bytes, patch: Patch | None) -> Bytes:
+    """Return a new frame with a patch laid over it, [H, W, 3]; None: with nothing.
+
+    Pixels that it does not reach are the frame's, bit for bit.
+    """
+    result = rgb.copy()
+    if patch is not None:
+        height, width = patch.share.shape
+        region = result[patch.top : patch.top + height, patch.left : patch.left + width]
+        share = patch.share[:, :, None]
+        mixed = region + share * (patch.picture - region)
+        region[:] = np.where(share > 0, np.rint(mixed).astype(np.uint8), region)
+    return result
+
+
+def placed(
     rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail | None = None
-) -> Bytes:
-    """Return the frame with the patch laid over it.
+) -> Patch | None:
+    """Return a crop's patch as it lies in the frame; None where it lies outside.
 
     Args:
         rgb: The frame, [H, W, 3]; not changed.
@@ -181,12 +196,12 @@ def paste_back(
         detail: The frame's own texture, added at the frame's resolution; None: none.
 
     Returns:
-        A new frame. Pixels that the weight does not reach are the source's, bit for bit; so are
-        those whose patch is the detail's base, at full share and without motion.
+        What is shown where. It is the frame's own picture, bit for bit, where the patch is the
+        detail's base, at full share and without motion.
     """
     rows, columns = np.nonzero(weight)
     if not len(rows):
-        return rgb.copy()
+        return None
     # Only what the weight reaches is touched; detail is read from as far beside it as it moved.
     reach = PASTE_MARGIN + (0.0 if detail is None else float(np.abs(detail.motion_px).max()))
     low = np.array([columns.min(), rows.min()]) - reach
@@ -199,9 +214,8 @@ def paste_back(
     left, top = np.maximum(np.floor(reached.min(0)).astype(int), 0)
     right = min(int(np.ceil(reached[:, 0].max())), width)
     bottom = min(int(np.ceil(reached[:, 1].max())), height)
-    result = rgb.copy()
     if right <= left or bottom <= top:
-        return result
+        return None
     matrix = _for_opencv(inverse - np.array([[0, 0, left], [0, 0, top]]))
     size = (right - left, bottom - top)
 
@@ -211,7 +225,7 @@ def paste_back(
         made = cv2.warpAffine(picture, matrix, size, flags=method, borderMode=border)
         return np.asarray(made, dtype=np.float32)
 
-    region = result[top:bottom, left:right]
+    region = rgb[top:bottom, left:right]
     enlarged = enlarge(patch, cv2.INTER_CUBIC)
     if detail is not None:
         lacking = region - enlarge(detail.base, cv2.INTER_CUBIC)
@@ -225,10 +239,8 @@ def paste_back(
             borderMode=cv2.BORDER_REPLICATE,
         )
         enlarged = enlarged + enlarge(detail.share, cv2.INTER_LINEAR)[:, :, None] * moved
-    share = enlarge(weight, cv2.INTER_LINEAR)[:, :, None]
-    mixed = region + share * (np.clip(enlarged, 0, 255) - region)
-    result[top:bottom, left:right] = np.where(share > 0, np.rint(mixed).astype(np.uint8), region)
-    return result
+    share = enlarge(weight, cv2.INTER_LINEAR)
+    return Patch(int(top), int(left), np.clip(enlarged, 0, 255), share)
 
 
 def detail_share(

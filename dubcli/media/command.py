@@ -6,6 +6,7 @@ what is inside a file from reaching out.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,16 +14,15 @@ from typing import Any
 
 import ffmpeg
 
-from dubcli.config import DubOptions
+from dubcli.media.codecs import Encoding
 from dubcli.media.colour import (
     DECODE_FLAGS,
     ENCODE_FLAGS,
-    colour_matrix,
     colour_range,
-    is_rgb,
-    output_pixel_format,
+    conversion,
     output_tags,
 )
+from dubcli.media.planes import canvas_for
 from dubcli.media.soundtrack import Soundtrack
 from dubcli.records import Arrangement, AudioInfo, Carried, VideoInfo
 
@@ -100,7 +100,7 @@ def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
 
 
 def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> list[str]:
-    """Return the arguments that write frames as rgb24 to standard output.
+    """Return the arguments that write frames to standard output, as ``canvas_for`` has them.
 
     Every coded frame comes out once, in order, whatever its timestamp; only where
     ``wanted.origin_pts`` is given are frames dropped and repeated to a constant rate.
@@ -116,33 +116,41 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     if wanted.origin_pts is not None:
         options["copyts"] = None
     video = _file_input(info.path, **options)["V:0"]
+    if info.interlaced:
+        video = video.filter("bwdif", mode="send_frame", deint="interlaced")
     if wanted.origin_pts is not None:
         video = video.filter("setpts", f"PTS-({wanted.origin_pts})")
         # Not start_time: the filter would round it to the time base and move the grid.
         video = video.filter("fps", fps=rate_text(info.frame_rate), start_time=0, round="near")
     if wanted.skip:
         video = video.filter("trim", start_frame=wanted.skip)
+    layout = canvas_for(info).layout
     scale = {"flags": DECODE_FLAGS}
-    if not is_rgb(info.pixel_format):
-        scale |= {"in_color_matrix": colour_matrix(info), "in_range": colour_range(info)}
-    video = video.filter("scale", info.width, info.height, **scale).filter("format", "rgb24")
+    if layout.family == "yuv":  # a range stays as it is
+        scale |= {"in_range": colour_range(info), "out_range": colour_range(info)}
+    video = video.filter("scale", info.width, info.height, **scale).filter("format", layout.name)
     output: dict[str, Any] = {"format": "rawvideo", "fps_mode": "passthrough"}
     if wanted.count is not None:
         output["frames:v"] = wanted.count
     return _compile(ffmpeg.output(video, "pipe:1", **output), ffmpeg_binary)
 
 
-def _lasting(sound: Any, info: AudioInfo, duration_s: Fraction | None) -> Any:
-    """Cut decoded sound off or let silence follow it; samples that stay are not touched.
+def _lasting(
+    sound: Any, info: AudioInfo, duration_s: Fraction | None, start_s: Fraction = Fraction(0)
+) -> Any:
+    """Let silence come before and after decoded sound, or cut it off; samples are not touched.
 
     A duration within a sample of the sound's own leaves it as it is.
     """
+    lead = round(start_s * info.rate_hz)
+    if lead:
+        sound = sound.filter("adelay", f"{lead}S", all=1)
     if duration_s is None:
         return sound
     count = int(duration_s * info.rate_hz)
-    if count < info.sample_count:
+    if count < lead + info.sample_count:
         return sound.filter("atrim", end_sample=count)
-    if count > info.sample_count:
+    if count > lead + info.sample_count:
         return sound.filter("apad", whole_len=count)
     return sound
 
@@ -189,7 +197,7 @@ def _arranged(speech: AudioInfo, arrangement: Arrangement) -> Any:
     """Return the sound of an output; filters only where something is to be done."""
     # Sample n plays at n / rate: the file's own timestamps may start late or have gaps.
     sound = _file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
-    sound = _lasting(sound, speech, arrangement.duration_s)
+    sound = _lasting(sound, speech, arrangement.duration_s, arrangement.start_s)
     if arrangement.gain_db:
         sound = sound.filter("volume", f"{arrangement.gain_db:.4f}dB", precision="double")
     return sound
@@ -212,31 +220,27 @@ def measure_loudness(ffmpeg_binary: str, speech: AudioInfo, arrangement: Arrange
     return ["info" if argument == "error" else argument for argument in arguments]
 
 
-def _pictures_to_encode(info: VideoInfo) -> Any:
+def _pictures_to_encode(info: VideoInfo, encoding: Encoding, raw: str) -> Any:
     pictures = ffmpeg.input(
         "pipe:0",
         format="rawvideo",
-        pixel_format="rgb24",
+        pixel_format=raw,
         video_size=(info.width, info.height),
         framerate=rate_text(info.frame_rate),
         protocol_whitelist=PROTOCOLS,
     )["v:0"]
     return (
-        pictures.filter(
-            "scale",
-            flags=ENCODE_FLAGS,
-            in_range="pc",
-            out_range=colour_range(info),
-            out_color_matrix=colour_matrix(info),
-        )
-        .filter("format", output_pixel_format(info))
+        pictures.filter("scale", **conversion(info, raw, encoding.pixel_format))
+        .filter("format", encoding.pixel_format)
         .filter("setsar", rate_text(info.pixel_aspect))
-        .filter("setparams", **output_tags(info))
+        .filter("setparams", **output_tags(info, encoding.pixel_format))
     )
 
 
-def encode(ffmpeg_binary: str, part: Path, info: VideoInfo, options: DubOptions) -> list[str]:
-    """Return the arguments that encode rgb24 frames from standard input, without sound.
+def encode(
+    ffmpeg_binary: str, part: Path, info: VideoInfo, encoding: Encoding, raw: str
+) -> list[str]:
+    """Return the arguments that encode raw frames from standard input, without sound.
 
     ffmpeg reports the number of frames it wrote to standard output (``-progress``).
 
@@ -244,17 +248,16 @@ def encode(ffmpeg_binary: str, part: Path, info: VideoInfo, options: DubOptions)
         ffmpeg_binary: Path of ffmpeg.
         part: The QuickTime file to write: it holds any codec, and time exactly.
         info: The source video: size, rate and colour of the output.
-        options: crf and preset.
+        encoding: How the pictures are encoded.
+        raw: The pixel format of the frames that come.
     """
     output: dict[str, Any] = {
         "format": "mov",
-        "c:v": "libx264",
-        "crf": options.crf,
-        "preset": options.preset,
+        **dict(encoding.arguments),
         "r": rate_text(info.frame_rate),
         "fps_mode": "cfr",
     }
-    written = ffmpeg.output(_pictures_to_encode(info), file_url(part), **output)
+    written = ffmpeg.output(_pictures_to_encode(info, encoding, raw), file_url(part), **output)
     return [*_compile(written, ffmpeg_binary), *_TOLD]
 
 
@@ -267,6 +270,7 @@ def finish(
     soundtrack: Soundtrack,
     arrangement: Arrangement,
     carried: Carried | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return the arguments that put an output together: encoded pictures, the speech, and more.
 
@@ -281,6 +285,7 @@ def finish(
         soundtrack: How the speech is encoded.
         arrangement: What is done to the speech.
         carried: What comes along from the source.
+        notes: Metadata to write, by name.
     """
     pictures = ffmpeg.input(
         "pipe:0", format=carrier.format, protocol_whitelist=PROTOCOLS, format_whitelist=FORMATS
@@ -305,8 +310,10 @@ def finish(
     if output["format"] == "mp4":
         output["movflags"] = "+faststart"
     written = ffmpeg.output(pictures["v:0"], sound, file_url(partial), **output)
-    arguments = _compile(written, ffmpeg_binary)
-    return [*_carrying(arguments, carried), *_TOLD]
+    arguments = _carrying(_compile(written, ffmpeg_binary), carried)
+    for name, text in (notes or {}).items():
+        arguments[-1:-1] = ["-metadata", f"{name}={text}"]
+    return [*arguments, *_TOLD]
 
 
 def _carrying(arguments: list[str], carried: Carried | None) -> list[str]:

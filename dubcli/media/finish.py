@@ -18,6 +18,7 @@ from dubcli.media import command
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.files import open_media
 from dubcli.media.process import FfmpegProcess
+from dubcli.media.provenance import ISO_CONTAINERS, Mark, append_xmp, notes_of
 from dubcli.media.soundtrack import Soundtrack
 from dubcli.records import Arrangement, AudioInfo, Carried, Integers, Stamps
 
@@ -38,6 +39,7 @@ class Recipe:
     arrangement: Arrangement
     stamps: Stamps | None = None  # None: picture k is shown at k / frame_rate
     carried: Carried | None = None
+    mark: Mark | None = None  # None: the output does not say how it was made
 
 
 def even_stamps(count: int, frame_rate: Fraction) -> Stamps:
@@ -92,6 +94,7 @@ def finish(recipe: Recipe, partial: Path) -> str:
         soundtrack=recipe.soundtrack,
         arrangement=recipe.arrangement,
         carried=recipe.carried,
+        notes=notes_of(recipe.mark, partial, recipe.carried) if recipe.mark else None,
     )
     with FfmpegProcess(arguments, feed=True) as process:
         try:
@@ -103,7 +106,10 @@ def finish(recipe: Recipe, partial: Path) -> str:
             raise MediaError(process.complaint() or "it gave no reason")
         if (count := process.frames_written()) != recipe.frame_count:
             raise MediaError(f"{count} of {recipe.frame_count} frames were put together")
-        return process.complaint()
+        complaint = process.complaint()
+    if recipe.mark is not None and partial.suffix.lower() in ISO_CONTAINERS:
+        append_xmp(partial, recipe.mark)
+    return complaint
 
 
 def _carrier(part: Path) -> command.Carrier:

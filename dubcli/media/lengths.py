@@ -8,21 +8,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dubcli.config import LENGTH_MODES
+import numpy as np
+
+from dubcli.config import FADE_S, LENGTH_MODES, DubOptions
 from dubcli.errors import InputError
 from dubcli.media.bounce import bounced_indices
+from dubcli.records import Facts
+from dubcli.timecode import Span, format_time, parse_moment, parse_spans
+
+IN_PLACE = "in place"
 
 
 @dataclass(frozen=True, slots=True)
 class LengthPlan:
     """How long picture and sound of an output are, and which source frame each of its frames is."""
 
-    mode: str  # one of ``LENGTH_MODES``
+    mode: str  # one of ``LENGTH_MODES``, or ``IN_PLACE``
     source_count: int  # n
     frame_count: int  # of the output
     speech_s: Fraction  # length of the speech file
     sound_s: Fraction  # of the output: the speech, its beginning, or the speech and silence
     frame_rate: Fraction  # of source and output
+    speech_start_s: Fraction = Fraction(0)  # when the speech begins in the output
+    asked: tuple[tuple[int, int], ...] = ()  # half-open ranges of frames to dub; none: all
 
     def indices(self) -> Iterator[int]:
         """Yield the source frame of each output frame.
@@ -43,8 +51,21 @@ class LengthPlan:
         else:
             yield from (min(k, n - 1) for k in range(count))
 
+    @property
+    def within(self) -> Facts | None:
+        """The source frames that are to be dubbed, [n]; None: all."""
+        if not self.asked:
+            return None
+        within = np.zeros(self.source_count, dtype=np.bool_)
+        for first, stop in self.asked:
+            within[first:stop] = True
+        return within
+
     def warnings(self) -> Iterator[str]:
         """Yield a sentence where video and speech differ in length by a frame or more."""
+        if self.mode == IN_PLACE:
+            yield from self._overhang()
+            return
         filled = math.ceil(self.speech_s * self.frame_rate)
         if filled == self.source_count:
             return
@@ -56,6 +77,20 @@ class LengthPlan:
             f"{'longer' if longer else 'shorter'} than the video ({float(video_s):.2f} s): "
             f"{self._consequence(longer, difference_s)}"
         )
+
+    def _overhang(self) -> Iterator[str]:
+        """Say so where the speech goes on and the dubbed face does not."""
+        end_s = self.speech_start_s + self.speech_s
+        if end_s > self.sound_s:
+            cut_s = float(end_s - self.sound_s)
+            yield f"the last {cut_s:.2f} s of the speech are cut off: the video ends before it"
+        last_s = max(stop for _, stop in self.asked) / self.frame_rate
+        over_s = float(min(end_s, self.sound_s) - last_s)
+        if over_s * self.frame_rate >= 1:
+            yield (
+                f"the speech goes on for {over_s:.2f} s after the last --range, "
+                "where the mouth is the source's"
+            )
 
     def _consequence(self, longer: bool, difference_s: float) -> str:
         """Say what becomes of the difference."""
@@ -108,3 +143,71 @@ def plan_length(
     if (mode == "cut" and count > source_count) or (mode == "freeze" and count < source_count):
         count, sound_s = source_count, video_s
     return LengthPlan(mode, source_count, count, speech_s, sound_s, frame_rate)
+
+
+def plan_output(
+    source_count: int, speech_s: Fraction, frame_rate: Fraction, options: DubOptions
+) -> LengthPlan:
+    """Return how long an output is, and where in it the speech and the dubbed face are.
+
+    Without ``ranges`` and ``speech_at`` it is ``plan_length``. With either, the output is the
+    source from its first frame to its last, whatever ``length`` says. The speech begins at
+    ``speech_at``, else at the first range's start, and runs on from there. The face is dubbed in
+    the ranges, fading in and out inside them; without any, as long as the speech lasts.
+
+    Args:
+        source_count: n, frames of the video.
+        speech_s: Seconds of speech, exact.
+        frame_rate: Frames a second.
+        options: ``length``, ``ranges`` and ``speech_at``.
+
+    Raises:
+        InputError: If a range or the speech begins after the video's end, a range ends before it
+            begins, or as ``plan_length``.
+    """
+    spans = parse_spans(options.ranges, "--range")
+    if not spans and options.speech_at is None:
+        return plan_length(options.length, source_count, speech_s, frame_rate)
+    frames = [_frames_of(span, source_count, frame_rate) for span in spans]
+    if options.speech_at is not None:
+        moment = parse_moment(options.speech_at, "--speech-at")
+        whole = moment.frames is None
+        start_s = moment.time_s if whole else moment.frame(frame_rate) / frame_rate
+        _refuse_beyond(
+            moment.frame(frame_rate), source_count, frame_rate, f"--speech-at {moment.text}"
+        )
+    else:
+        start_s = min(first for first, _ in frames) / frame_rate
+    if not spans:
+        # The fades lie beside the speech: all of it is said with the full effect.
+        first = math.floor((start_s - FADE_S) * frame_rate)
+        frames = [(max(0, first), math.ceil((start_s + speech_s + FADE_S) * frame_rate))]
+    return LengthPlan(
+        IN_PLACE,
+        source_count,
+        source_count,
+        speech_s,
+        source_count / frame_rate,
+        frame_rate,
+        start_s,
+        tuple((first, min(stop, source_count)) for first, stop in sorted(frames)),
+    )
+
+
+def _frames_of(span: Span, count: int, frame_rate: Fraction) -> tuple[int, int]:
+    """Return the first frame of a range and the one after its last."""
+    first, stop = span.start.frame(frame_rate), span.stop.frame(frame_rate)
+    if stop <= first:
+        raise InputError(
+            f"--range {span.text}: holds no frame; give an end that is later than the start"
+        )
+    _refuse_beyond(first, count, frame_rate, f"--range {span.text}")
+    return first, stop
+
+
+def _refuse_beyond(frame: int, count: int, frame_rate: Fraction, what: str) -> None:
+    """Refuse what would begin after the video's last frame."""
+    if frame >= count:
+        raise InputError(
+            f"{what}: the video ends at {format_time(count / frame_rate)}; give an earlier time"
+        )

@@ -96,7 +96,11 @@ def at_loudness(
 
 
 def arrange(
-    speech: AudioInfo, duration_s: Fraction, options: DubOptions
+    speech: AudioInfo,
+    duration_s: Fraction,
+    options: DubOptions,
+    *,
+    start_s: Fraction = Fraction(0),
 ) -> tuple[Arrangement, list[str]]:
     """Return what is done to the speech in an output, and what to say about it.
 
@@ -104,11 +108,12 @@ def arrange(
         speech: The speech.
         duration_s: How long the output's sound is.
         options: ``loudness``.
+        start_s: When the speech begins in it.
 
     Raises:
         MediaError: If ffmpeg fails.
     """
-    arrangement = Arrangement(duration_s)
+    arrangement = Arrangement(duration_s, start_s=start_s)
     if options.loudness is None:
         return arrangement, []
     return at_loudness(speech, arrangement, options.loudness)

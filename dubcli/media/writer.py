@@ -13,10 +13,13 @@ from dubcli.config import SEGMENT_FRAMES, DubOptions
 from dubcli.errors import MediaError
 from dubcli.media import command
 from dubcli.media.binary import find_ffmpeg
+from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.finish import Recipe, finish
 from dubcli.media.parts import Parts, remove_parts
+from dubcli.media.planes import canvas_for
 from dubcli.media.process import FfmpegProcess
+from dubcli.media.provenance import Mark
 from dubcli.media.soundtrack import soundtrack_for
 from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
 
@@ -64,6 +67,8 @@ class FrameWriter:
         options: DubOptions,
         arrangement: Arrangement = AS_IT_IS,
         identity: str = "",
+        planes: bool = False,
+        mark: Mark | None = None,
     ) -> None:
         """Check what can be checked; nothing is written before the context is entered.
 
@@ -72,12 +77,14 @@ class FrameWriter:
             info: The source video: size, rate, chroma and colour tags of the output.
             speech: The sound of the output, to the sample in .mkv and .mov.
             frame_count: How many frames the output has.
-            options: crf and preset.
+            options: Codec, pixel format, crf and preset.
             arrangement: What is done to the speech.
             identity: What all frames follow from, in a line; empty: nothing is kept for another.
+            planes: Whether frames come as ``canvas_for`` has them, rather than as RGB.
+            mark: What the output says about how it was made; None: nothing.
 
         Raises:
-            InputError: If ``output`` cannot be written or is an input.
+            InputError: If ``output`` cannot be written or is an input, or the codec does not fit.
         """
         check_output(output)
         refuse_overwriting_inputs(output, [info.path, speech.path])
@@ -86,10 +93,15 @@ class FrameWriter:
         self._speech = speech
         self._arrangement = arrangement
         self._frame_count = frame_count
-        self._options = options
         self._identity = identity
+        self._encoding = encoding_for(info, output.suffix.lower(), options)
+        self._mark = mark
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
-        self._warnings = [self._soundtrack.warning] if self._soundtrack.warning else []
+        self._warnings = list(self._encoding.warnings)
+        self._warnings += [self._soundtrack.warning] if self._soundtrack.warning else []
+        canvas = canvas_for(info)
+        self._raw = canvas.layout.name if planes else "rgb24"
+        self._shape = (canvas.frame_bytes,) if planes else (info.height, info.width, 3)
         self._partial = partial_path(output)
         self._parts: Parts | None = None
         self._written = 0  # frames, with those that were there
@@ -112,11 +124,11 @@ class FrameWriter:
         self._written = min(self._parts.frames, self._frame_count)
         return self
 
-    def write(self, rgb: Bytes) -> None:
+    def write(self, picture: Bytes) -> None:
         """Encode the next frame.
 
         Args:
-            rgb: uint8, [H, W, 3], of the source video's size.
+            picture: uint8, [H, W, 3] of the source video's size, or its planes.
 
         Raises:
             ValueError: If shape or type differ, there are too many frames, or the context has
@@ -125,9 +137,10 @@ class FrameWriter:
         """
         if self._parts is None:
             raise ValueError("FrameWriter.write is called outside its with block")
-        shape = (self._info.height, self._info.width, 3)
-        if rgb.shape != shape or rgb.dtype != np.uint8:
-            raise ValueError(f"frame is {rgb.dtype} {rgb.shape}, the video is uint8 {shape}")
+        if picture.shape != self._shape or picture.dtype != np.uint8:
+            raise ValueError(
+                f"frame is {picture.dtype} {picture.shape}, the video is uint8 {self._shape}"
+            )
         if self._written >= self._frame_count:
             raise ValueError(f"frame {self._written + 1} of {self._frame_count} is one too many")
         if self._ending is not None and self._ending.process.ended:
@@ -137,7 +150,7 @@ class FrameWriter:
             self._part = _Part(self._encoder(self._parts.unfinished(number)))
         part = self._part
         try:
-            part.process.write(np.ascontiguousarray(rgb).data.cast("B"))
+            part.process.write(np.ascontiguousarray(picture).data.cast("B"))
         except OSError as error:  # Windows reports a broken pipe as EINVAL
             raise self._failure(part.process) from error
         self._written += 1
@@ -146,7 +159,7 @@ class FrameWriter:
             self._end_part(self._parts)
 
     def _encoder(self, part: Path) -> FfmpegProcess:
-        arguments = command.encode(find_ffmpeg(), part, self._info, self._options)
+        arguments = command.encode(find_ffmpeg(), part, self._info, self._encoding, self._raw)
         return FfmpegProcess(arguments, feed=True)
 
     def _end_part(self, parts: Parts) -> None:
@@ -219,6 +232,7 @@ class FrameWriter:
             speech=self._speech,
             soundtrack=self._soundtrack,
             arrangement=self._arrangement,
+            mark=self._mark,
         )
         try:
             self._note(finish(recipe, self._partial))

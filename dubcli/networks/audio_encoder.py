@@ -238,11 +238,13 @@ class HubertEncoder(AudioEncoder):
         encoder.model = model
         return encoder.eval()
 
-    def forward(self, waveform: Tensor) -> Tensor:
+    def forward(self, waveform: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the features after the last block.
 
         Args:
             waveform: Mono sound at 16 kHz, [B, N]; N % 320 samples at the end are not used.
+            mask: Frames that are replaced by a learned vector before the first block, as in
+                HuBERT's training, [B, N // 320] bool; None: none.
 
         Returns:
             Features, [B, N // 320, D].
@@ -259,7 +261,7 @@ class HubertEncoder(AudioEncoder):
             waveform = (waveform - mean) / (variance + 1e-7).sqrt()
         margin = max(self.receptive_field - HOP, 0)  # what the last frame reads past its 20 ms
         padded = F.pad(waveform, (margin // 2, margin - margin // 2))
-        features: Tensor = self.model(padded).last_hidden_state
+        features: Tensor = self.model(padded, mask_time_indices=mask).last_hidden_state
         return features[:, :frames]
 
 

@@ -79,17 +79,31 @@ def join(parts: list[References]) -> References:
     return References(torch.cat([p.key for p in parts]), torch.cat([p.value for p in parts]))
 
 
-def prefer_alike(parts: list[References], distance_cm: Tensor) -> References:
-    """Put lip references side by side, so that those with the wanted mouth count more.
+@dataclass(frozen=True, slots=True, eq=False)
+class LipBank:
+    """Lip references, joined once for all the frames that draw from them."""
+
+    tokens: References
+    counts: Tensor  # [K] how many tokens are each reference's
+
+
+def bank_of(parts: list[References]) -> LipBank:
+    """Join K lip references."""
+    tokens = join(parts)
+    counts = torch.tensor([len(part.key) for part in parts], device=tokens.key.device)
+    return LipBank(tokens, counts)
+
+
+def prefer_alike(bank: LipBank, distance_cm: Tensor) -> References:
+    """Return the references of a bank, those with the wanted mouth counting more.
 
     Args:
-        parts: K references.
+        bank: K references; their keys and values are not copied.
         distance_cm: Of each one's mouth shape from the wanted one, [K].
     """
-    joined = join(parts)
-    counts = torch.tensor([len(p.key) for p in parts], device=joined.key.device)
-    of_frame = -LIKENESS * distance_cm.to(joined.key).square()
-    return References(joined.key, joined.value, of_frame.repeat_interleave(counts))
+    of_frame = -LIKENESS * distance_cm.to(bank.tokens.key).square()
+    weight = of_frame.repeat_interleave(bank.counts)
+    return References(bank.tokens.key, bank.tokens.value, weight)
 
 
 def encoder(inputs: int, middle: int, outputs: int) -> nn.Sequential:

@@ -11,14 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from dubcli import __version__
 from dubcli.config import CONTAINERS, DEFAULTS, SEGMENT_FRAMES, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import Models
 from dubcli.media.binary import ffmpeg_facts
+from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
-from dubcli.media.loudness import arrange
+from dubcli.media.mixing import output_sound
+from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.provenance import Mark
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
@@ -66,28 +70,31 @@ def dub(
     clock, warnings = Clock(on_progress), list[str]()
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], CONTAINERS, options)
+    encoding_for(info, output.suffix.lower(), options)  # refuse before the work, not after it
     if report is not None:
         check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     length = len(ready)
     started = time.perf_counter()
-    arrangement, said = arrange(speech, ready.plan.sound_s, options)
-    clock.add("sound", time.perf_counter() - started)
-    warnings += said
-    observer = None if report is None else Observer(ready.analysis, ready.amount, ready.draw)
-    dubbed, painted = 0, _painted(ready)
+    observer = None if report is None else Observer(ready.analysis, ready.coverage, ready.draw)
+    dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
     with (
+        output_sound(info, speech, ready.plan, output, options) as sound,
         FrameWriter(
             output,
             info,
-            speech=speech,
-            arrangement=arrangement,
+            speech=sound.info,
+            arrangement=sound.arrangement,
             frame_count=length,
             options=options,
             identity=_identity(ready) if resume else "",
+            planes=True,
+            mark=_mark(ready),
         ) as writer,
         closing(prefetch(ready.frames())) as frames,
     ):
+        clock.add("sound", time.perf_counter() - started)
+        warnings += sound.warnings
         first = writer.written
         if first:
             warnings.append(f"went on after the {first} frames that an earlier run had finished")
@@ -99,14 +106,14 @@ def dub(
         rendered = ready.face.render(frames, mouths, *_from(first, ready))
         for done in clock.watch("render", rendered, length - first):
             started = time.perf_counter()
-            writer.write(done.rgb)
+            writer.write(canvas.lay_over(done.source, done.patch))
             clock.add("encode", time.perf_counter() - started)
             dubbed += done.dubbed
             if observer is not None:
                 observer.note(dubbed=done.dubbed)
         started = time.perf_counter()
     clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
-    warnings += [*writer.warnings, *_coverage_warnings(dubbed, length)]
+    warnings += [*writer.warnings, *_coverage_warnings(dubbed, ready)]
     if report is not None and observer is not None:
         started = time.perf_counter()
         observed = _observed(ready, observer.curves(), output, clock, warnings)
@@ -132,6 +139,14 @@ def _from(first: int, ready: Ready) -> tuple[set[int] | None, Integers | None]:
     if first == 0:
         return None, None
     return set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+
+
+def _mark(ready: Ready) -> Mark | None:
+    """Return what the output is to say about how it was made."""
+    if not ready.options.provenance:
+        return None
+    weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
+    return Mark(f"dubcli {__version__}", weights)
 
 
 def _observed(
@@ -201,10 +216,13 @@ def refuse_output(
         raise InputError(f"{output}: exists already; give another name or --overwrite")
 
 
-def _coverage_warnings(dubbed: int, length: int) -> Iterator[str]:
-    """Say how many frames were left as they are."""
+def _coverage_warnings(dubbed: int, ready: Ready) -> Iterator[str]:
+    """Say how many of the frames that were asked for were left as they are."""
+    within = ready.plan.within
+    length = len(ready) if within is None else int(within.sum())
     if dubbed < length:
+        asked = "" if within is None else " of the --range"
         yield (
-            f"{length - dubbed} of {length} frames show no face that can be dubbed "
+            f"{length - dubbed} of {length} frames{asked} show no face that can be dubbed "
             "and are unchanged"
         )

@@ -14,7 +14,9 @@ from dubcli.config import DubOptions
 from dubcli.errors import InputError
 
 # Where and how, not what.
-PLACES = frozenset({"device", "models", "threads", "overwrite", "cache"})
+PLACES = frozenset(
+    {"device", "models", "threads", "overwrite", "cache", "max_pixels", "max_seconds"}
+)
 
 
 def settings(options: DubOptions) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def settings(options: DubOptions) -> dict[str, Any]:
 
     Example:
         >>> sorted(set(asdict(DubOptions())) - set(settings(DubOptions())))
-        ['cache', 'device', 'models', 'overwrite', 'threads']
+        ['cache', 'device', 'max_pixels', 'max_seconds', 'models', 'overwrite', 'threads']
     """
     return {name: value for name, value in asdict(options).items() if name not in PLACES}
 

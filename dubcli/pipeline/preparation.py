@@ -1,11 +1,9 @@
 """All that comes between the two passes: speech to motion, and the lip references."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -15,37 +13,41 @@ from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import Models, load_models
 from dubcli.media.audio import AudioReader
-from dubcli.media.lengths import LengthPlan, plan_length
+from dubcli.media.lengths import LengthPlan, plan_output
+from dubcli.media.limits import refuse_too_large
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
-from dubcli.pipeline.analysis import analyze_probed
+from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people
 from dubcli.pipeline.clock import Clock
 from dubcli.records import (
     Analysis,
     AudioInfo,
+    Coverage,
     Facts,
     Float,
     Frame,
+    Integers,
     LipMotion,
     MouthTrack,
     VideoInfo,
 )
-from dubcli.stages.render import FaceRenderer, closed_mouth, effect_amount
+from dubcli.stages.coverage import cover
+from dubcli.stages.render import FaceRenderer, closed_mouth
 from dubcli.stages.select import lip_bank
 from dubcli.stages.sync import (
     SpeechLevels,
     amplify,
-    at_times,
     encode_speech,
     generate,
+    placed,
     speaking_style,
     style_sample,
 )
 
 BLOCK_FRAMES = 1000  # whose vertices are in memory at once
+AFTERWARDS_S = 1  # of silence after speech that is placed: enough for the mouth to close
 HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as speech
-DEEP = re.compile(r"(9|10|12|14|16)(?:le|be)$")  # pixel formats of more than 8 bits a channel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,10 +60,15 @@ class Ready:
     options: DubOptions
     plan: LengthPlan  # which source frame each output frame is
     analysis: Analysis
-    amount: Float  # [T] how much of the effect each source frame may show
+    coverage: Coverage  # where and how much
     motion: LipMotion  # a row for each output frame
     draw: WindowDrawer
     face: FaceRenderer  # with its lip references
+
+    @property
+    def amount(self) -> Float:
+        """How much of the effect each source frame shows at most, [T]."""
+        return self.coverage.amount
 
     def __len__(self) -> int:
         """Return the number of output frames."""
@@ -73,7 +80,7 @@ class Ready:
 
     def mouths(self) -> Iterator[MouthTrack]:
         """Yield the generated mouth of each output frame."""
-        closed = closed_mouth(self.analysis, self.draw, self.amount > 0)
+        closed = closed_mouth(self.analysis, self.draw, self.coverage.able > 0)
         order = self.plan.indices()
         return _mouths(self.motion, order, closed, self.models, self.options)
 
@@ -102,46 +109,77 @@ def prepare(
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
+    _refuse_interlaced(info, options)
+    refuse_too_large(info, speech, options)
     if info.frame_count is not None:  # refuse before the work, not after it
-        plan_length(options.length, info.frame_count, speech.duration_s, info.frame_rate)
+        plan_output(info.frame_count, speech.duration_s, info.frame_rate, options)
     started = time.perf_counter()
     models = models or load_models(options)
     clock.add("load", time.perf_counter() - started)
 
-    analysis = analyze_probed(info, models, clock, warnings, cache=options.cache)
-    plan = plan_length(options.length, len(analysis), speech.duration_s, info.frame_rate)
+    people = find_people(info, models, clock, warnings, cache=options.cache)
+    speaker = choose_speaker(info, people, models, options.face, warnings)
+    analysis = speaker.analysis
+    plan = plan_output(len(analysis), speech.duration_s, info.frame_rate, options)
     warnings += [*plan.warnings(), *_format_warnings(info)]
-    amount = _effect_amount(info, analysis)
+    coverage = _coverage(info, speaker, plan)
+    usable = coverage.able > 0
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
-    motion = _speak(speech, plan.sound_s, models, analysis, draw)
+    motion = _speak(speech, plan, models, analysis, draw)
     clock.add("speech", time.perf_counter() - started)
-    times = (np.arange(plan.frame_count) / float(info.frame_rate)).astype(np.float32)
-    motion = at_times(_in_style(motion, analysis, amount > 0, models, draw), times)
+    times = np.arange(plan.frame_count) / float(info.frame_rate) - float(plan.speech_start_s)
+    motion = placed(_in_style(motion, analysis, usable, models, draw), times.astype(np.float32))
 
     face = FaceRenderer(
         models.renderer,
         models.morphable,
         analysis,
-        amount=amount,
+        amount=coverage.amount,
         face_references=options.face_references,
+        person=speaker.person,
     )
-    bank = lip_bank(analysis.lip_aperture, amount > 0, lip=options.lip_references)
+    bank = _lip_banks(analysis, speaker.person, usable, options.lip_references)
     last = int(bank.max()) + 1
     with FrameReader(info, 0, last) as reader, closing(prefetch(reader)) as frames:
         face.load_lip_bank(clock.watch("references", frames, last), bank)
-    return Ready(info, speech, models, options, plan, analysis, amount, motion, draw, face)
+    return Ready(info, speech, models, options, plan, analysis, coverage, motion, draw, face)
 
 
-def _effect_amount(info: VideoInfo, analysis: Analysis) -> Float:
-    """Return how much of the effect each frame may show; refuse if it is nowhere any."""
-    amount = effect_amount(analysis, float(info.frame_rate))
-    if not amount.any():
+def _refuse_interlaced(info: VideoInfo, options: DubOptions) -> None:
+    """Refuse video that has to be made progressive, unless that is asked for."""
+    if info.interlaced and not options.deinterlace:
+        raise InputError(
+            f"{info.path}: the video is interlaced; add --deinterlace to dub it as progressive "
+            "video of the same frame rate, or convert it first"
+        )
+
+
+def _lip_banks(analysis: Analysis, person: Integers, usable: Facts, lip: int) -> Integers:
+    """Return the lip references of everybody who is dubbed: nobody has another's mouth."""
+    return np.concatenate(
+        [
+            lip_bank(analysis.lip_aperture, usable & (person == number), lip=lip)
+            for number in np.unique(person[usable])
+        ]
+    )
+
+
+def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
+    """Return where the face is dubbed; refuse if it is nowhere."""
+    analysis = speaker.analysis
+    coverage = cover(analysis, float(info.frame_rate), plan.within, speaker.seen)
+    if not coverage.able.any():
         raise InputError(
             f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "
             "give a video in which the speaker's face is seen from the front"
         )
-    return amount
+    if not coverage.amount.any():
+        raise InputError(
+            f"{info.path}: no frame of the --range given shows a face that can be dubbed; "
+            "give another range"
+        )
+    return coverage
 
 
 def _format_warnings(info: VideoInfo) -> Iterator[str]:
@@ -151,21 +189,19 @@ def _format_warnings(info: VideoInfo) -> Iterator[str]:
             f"the video's frame rate varies; the output has a constant "
             f"{float(info.frame_rate):.3f} frames a second"
         )
-    if depth := DEEP.search(info.pixel_format):
-        yield (
-            f"the video has {depth[1]} bits a channel ({info.pixel_format}); the output has 8: "
-            "expect banding, most of all in HDR"
-        )
 
 
 def _speak(
     speech: AudioInfo,
-    duration_s: Fraction,
+    plan: LengthPlan,
     models: Models,
     analysis: Analysis,
     draw: WindowDrawer,
 ) -> LipMotion:
-    """So many seconds of speech and the speaker's own style to motion at 25 Hz."""
+    """The speech that is heard and the speaker's own style to motion at 25 Hz."""
+    duration_s = plan.sound_s - plan.speech_start_s
+    if plan.asked:  # of a long take only a little is spoken
+        duration_s = min(duration_s, plan.speech_s + AFTERWARDS_S)
     levels = SpeechLevels()
     with AudioReader(speech, duration_s=duration_s) as reader:
         levels.listen(reader)

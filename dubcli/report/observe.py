@@ -8,7 +8,7 @@ import torch
 
 from dubcli.geometry.camera import yaw
 from dubcli.geometry.window import WindowDrawer
-from dubcli.records import Analysis, Float, MouthTrack
+from dubcli.records import Analysis, Coverage, MouthTrack
 from dubcli.report.records import Curves
 
 
@@ -17,13 +17,13 @@ class Observer:
 
     Args:
         analysis: Of the source video.
-        amount: How much of the effect each source frame may show, [frames of the source].
+        coverage: Where and how much its face may be dubbed.
         draw: Measures openings.
     """
 
-    def __init__(self, analysis: Analysis, amount: Float, draw: WindowDrawer) -> None:
+    def __init__(self, analysis: Analysis, coverage: Coverage, draw: WindowDrawer) -> None:
         """Start with no frame."""
-        self._analysis, self._amount, self._draw = analysis, amount, draw
+        self._analysis, self._coverage, self._draw = analysis, coverage, draw
         self._source = array("q")
         self._generated, self._own = array("f"), array("f")
         self._dubbed = array("b")
@@ -49,7 +49,7 @@ class Observer:
             np.array(values, dtype=np.float32) for values in (self._generated, self._own)
         )
         dubbed = np.array(self._dubbed, dtype=np.bool_)
-        analysis, amount = self._analysis, self._amount[source]
+        analysis, amount = self._analysis, self._coverage.amount[source]
         turn = yaw(torch.from_numpy(analysis.rotation)).numpy()[source].astype(np.float32)
         valid = analysis.valid[source]
         nothing = np.float32(np.nan)
@@ -57,6 +57,7 @@ class Observer:
             source=source,
             shot=analysis.shot[source],
             dubbed=dubbed,
+            reason=self._coverage.reason[source],
             amount=np.where(dubbed, amount, np.float32(0)),
             turn_rad=np.where(valid, turn, nothing),
             opening_cm=np.where(dubbed, own + amount * (generated - own), nothing),

@@ -55,7 +55,7 @@
 
   function report() {
     const state = data.state[shown];
-    const kind = state === 0 ? "" : state <= 2 ? "passed" : "doubtful";
+    const kind = state === 0 ? "" : data.passed.includes(state) ? "passed" : "doubtful";
     const reason = data.reasons[state];
     const number = (value) => (value === null ? "-" : `${value.toFixed(2)} cm`);
     $("timecode").textContent = timecode(shown);

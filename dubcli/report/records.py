@@ -14,7 +14,17 @@ import numpy as np
 from dubcli.checkpoints import ManifestEntry
 from dubcli.config import DubOptions
 from dubcli.media.lengths import LengthPlan
-from dubcli.records import Facts, Float, Integers, VideoInfo
+from dubcli.records import (
+    NO_FACE,
+    OTHERS,
+    OUTSIDE,
+    TOO_SMALL,
+    TURNED_AWAY,
+    Facts,
+    Float,
+    Integers,
+    VideoInfo,
+)
 
 # A head turned further than this is rare in what the renderer learned from: 1 frame in 100 of its
 # 53893 training crops. From 0.95 on the effect is partial anyway.
@@ -22,12 +32,17 @@ TURNED_RAD = 0.7
 FULL = 1 - 1e-6  # amounts of effect below this are partial
 CLOSED_SHARE = 0.15  # of the real mouth's range from its 2nd to its 98th percentile: closed
 
-DUBBED, NO_FACE, TURNED_AWAY, PARTIAL, TURNED = range(5)  # the state of a frame
-PASSED, DOUBTFUL = frozenset({NO_FACE, TURNED_AWAY}), frozenset({PARTIAL, TURNED})
+# The state of a frame: dubbed, dubbed with low confidence, or why it passed through.
+DUBBED, PARTIAL, TURNED = 0, 10, 11
+PASSED = frozenset({NO_FACE, OTHERS, TURNED_AWAY, TOO_SMALL, OUTSIDE})
+DOUBTFUL = frozenset({PARTIAL, TURNED})
 REASONS = {
     DUBBED: "dubbed",
     NO_FACE: "no face",
+    OTHERS: "only other faces",
     TURNED_AWAY: "head turned too far",
+    TOO_SMALL: "face too small",
+    OUTSIDE: "outside the range",
     PARTIAL: "partial effect",
     TURNED: "head turned over 40 degrees",
 }
@@ -101,6 +116,7 @@ class Curves:
     source: Integers  # [T] index of the source frame
     shot: Integers  # [T] shot of that source frame
     dubbed: Facts  # [T] whether any pixel was rendered
+    reason: Integers  # [T] where none was: why, one of ``PASSED``
     amount: Float  # [T] 0 to 1: how much of the effect
     turn_rad: Float  # [T] how far the head is turned from the camera; nan: no face
     opening_cm: Float  # [T] between the inner lips, as asked of the renderer; nan: not dubbed
@@ -143,21 +159,16 @@ def states(curves: Curves) -> Integers:
         >>> frames = np.arange(4)
         >>> turn = np.float32([np.nan, 0.1, 0.1, 0.8])
         >>> amount = np.float32([0, 0.5, 1, 1])
-        >>> curves = Curves(frames, frames * 0, amount > 0, amount, turn, turn, turn)
+        >>> reason = np.array([NO_FACE, 0, 0, 0])
+        >>> curves = Curves(frames, frames * 0, amount > 0, reason, amount, turn, turn, turn)
         >>> [REASONS[int(state)] for state in states(curves)][:3]
         ['no face', 'partial effect', 'dubbed']
     """
-    no_face = np.isnan(curves.turn_rad)
     with np.errstate(invalid="ignore"):
         turned = curves.turn_rad > TURNED_RAD
     found: Integers = np.select(
-        [
-            ~curves.dubbed & no_face,
-            ~curves.dubbed,
-            curves.amount < FULL,
-            turned,
-        ],
-        [NO_FACE, TURNED_AWAY, PARTIAL, TURNED],
+        [~curves.dubbed, curves.amount < FULL, turned],
+        [curves.reason, PARTIAL, TURNED],
         default=DUBBED,
     ).astype(np.int64)
     return found

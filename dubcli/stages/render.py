@@ -13,17 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dubcli.geometry.camera import yaw
-from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, paste_back
+from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, lay_over, placed
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
-from dubcli.networks.renderer import DualAttentionRenderer, References, join, prefer_alike
-from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack
+from dubcli.networks.renderer import (
+    DualAttentionRenderer,
+    LipBank,
+    References,
+    bank_of,
+    join,
+    prefer_alike,
+)
+from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack, Patch
 from dubcli.stages.select import face_window
 
 RENDERINGS = 2  # of each frame: the new geometry and the source's own
-FADE_S = 0.2  # the effect fades in and out over this long beside frames without a face
-YAW_FULL, YAW_NONE = 0.95, 1.2  # radians of turn: full effect below, none above
 SHOW_FULLY = 0.34  # amount of effect at which the patch covers the source completely
 
 
@@ -34,6 +38,8 @@ class DubbedFrame:
     rgb: Bytes  # [H, W, 3]
     dubbed: bool  # whether any pixel was rendered
     mask: Bytes | None  # [S, S] what was rendered, in the crop
+    source: Frame
+    patch: Patch | None = None  # what was laid over the source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,29 +47,17 @@ class _Seen:
     """A source frame with what the networks need of it."""
 
     frame: Frame
-    crop: Crop | None  # None: no face
+    crop: Crop | None  # None: no face, or none that is needed
     picture: Bytes | None  # [S, S, 3]
     face: References | None
 
 
-def effect_amount(analysis: Analysis, rate_hz: float) -> Float:
-    """Return how much of the effect each frame may show, [T], 0 to 1.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lips:
+    """The lip references of a person."""
 
-    It is 0 without a face and beyond ``YAW_NONE``, and ramps over ``FADE_S`` beside such frames.
-    At a shot's own ends it stays full: a cut hides the change.
-    """
-    turn = yaw(torch.from_numpy(analysis.rotation)).numpy()
-    allowed = np.clip((YAW_NONE - turn) / (YAW_NONE - YAW_FULL), 0, 1) * analysis.valid
-    amount = np.ones(len(allowed), dtype=np.float32)
-    step = 1 / max(FADE_S * rate_hz, 1)
-    for order in (range(len(allowed)), range(len(allowed) - 1, -1, -1)):
-        level, shot = 1.0, -1
-        for t in order:
-            if analysis.shot[t] != shot:
-                level, shot = 1.0, int(analysis.shot[t])
-            level = min(float(allowed[t]), level + step)
-            amount[t] = min(amount[t], level)
-    return amount
+    bank: LipBank
+    shapes: Float  # [K, L, 3] of the mouth in each, cm
 
 
 def crop_of(analysis: Analysis, t: int) -> Crop:
@@ -82,6 +76,8 @@ class FaceRenderer:
         analysis: Of the source video.
         amount: How much of the effect each source frame may show, [T].
         face_references: N_f of Algorithm 1.
+        person: Who is seen in each source frame, [T]: lip references are those of the same one.
+            None: one person throughout.
     """
 
     def __init__(
@@ -92,14 +88,16 @@ class FaceRenderer:
         *,
         amount: Float,
         face_references: int,
+        person: Integers | None = None,
     ) -> None:
         """Prepare; the lip bank comes with ``load_lip_bank``."""
         self._network, self._analysis, self._amount = network, analysis, amount
         self._draw = WindowDrawer(model)
         self._face_references = face_references
         self._device = next(network.parameters()).device
-        self._bank: list[References] = []
-        self._bank_shapes: Float = np.zeros((0, len(self._draw.lower), 3), dtype=np.float32)
+        self._near = _beside(amount > 0, face_references // 2)
+        self._person = np.zeros(len(analysis), np.int64) if person is None else person
+        self._banks: dict[int, _Lips] = {}  # of each person of whom a reference was found
 
     @torch.no_grad()
     def load_lip_bank(self, frames: Iterable[Frame], wanted: Integers) -> int:
@@ -114,10 +112,14 @@ class FaceRenderer:
         """
         chosen = {int(t) for t in wanted}
         found = [(f.index, self._encode_lips(f)) for f in frames if f.index in chosen]
-        self._bank = [reference for _, reference in found]
-        self._bank_shapes = self._draw.own_displacement(
-            self._analysis.beta[np.array([t for t, _ in found], dtype=np.int64)]
-        )
+        people = self._person[[t for t, _ in found]]
+        for number in np.unique(people):
+            own = [item for item, who in zip(found, people, strict=True) if who == number]
+            at = np.array([t for t, _ in own], dtype=np.int64)
+            self._banks[int(number)] = _Lips(
+                bank_of([reference for _, reference in own]),
+                self._draw.own_displacement(self._analysis.beta[at]),
+            )
         return len(found)
 
     def _encode_lips(self, frame: Frame) -> References:
@@ -152,9 +154,9 @@ class FaceRenderer:
 
     @torch.no_grad()
     def _see(self, frame: Frame) -> _Seen:
-        """Crop and encode a source frame as a face reference."""
+        """Crop and encode a source frame as a face reference, if any frame can use it."""
         t = frame.index
-        if not self._analysis.valid[t]:
+        if not self._analysis.valid[t] or not self._near[t]:
             return _Seen(frame, None, None, None)
         crop = crop_of(self._analysis, t)
         picture = cut_out(frame.rgb, crop)
@@ -213,7 +215,8 @@ class FaceRenderer:
 
     def dubs(self, t: int) -> bool:
         """Return whether anything is rendered into source frame t; otherwise it stays as it is."""
-        return bool(self._bank) and bool(self._analysis.valid[t]) and float(self._amount[t]) > 0
+        shown = bool(self._analysis.valid[t]) and float(self._amount[t]) > 0
+        return int(self._person[t]) in self._banks and shown
 
     def _workers(self) -> Executor:
         """Return what runs the two renderings of a frame side by side.
@@ -241,10 +244,10 @@ class FaceRenderer:
         ]
         return join(parts)
 
-    def _lips_like(self, shape: Float) -> References:
+    def _lips_like(self, lips: _Lips, shape: Float) -> References:
         """Return the lip references, those with this mouth foremost, [L, 3] cm."""
-        distance = self._draw.mouth_distance(shape, self._bank_shapes)
-        return prefer_alike(self._bank, torch.from_numpy(distance))
+        distance = self._draw.mouth_distance(shape, lips.shapes)
+        return prefer_alike(lips.bank, torch.from_numpy(distance))
 
     @torch.no_grad()
     def _finish(
@@ -253,8 +256,9 @@ class FaceRenderer:
         """Render one frame and lay it over the source."""
         t, rgb = item.frame.index, item.frame.rgb
         amount = float(self._amount[t])
-        if item.crop is None or item.picture is None or not self.dubs(t):
-            return DubbedFrame(rgb, dubbed=False, mask=None)
+        own_lips = self._banks.get(int(self._person[t]))
+        if item.crop is None or item.picture is None or own_lips is None or not self.dubs(t):
+            return DubbedFrame(rgb, dubbed=False, mask=None, source=item.frame)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
         here = self._draw.in_crop(source, self._analysis, t, item.crop)
@@ -266,7 +270,7 @@ class FaceRenderer:
         face, picture = self._neighbours(t, seen), item.picture
         patch, base = workers.map(
             lambda points, shape: self._render_crop(
-                points, picture, mask, lips, (face, self._lips_like(shape))
+                points, picture, mask, lips, (face, self._lips_like(own_lips, shape))
             ),
             (there, here),
             (changed, own),
@@ -275,8 +279,8 @@ class FaceRenderer:
         shift = colour_shift(base, picture.astype(np.float32), shown)
         weight = feather(shown) * min(1.0, amount / SHOW_FULLY)
         detail = self._draw.detail(base + shift, there, here)
-        dubbed = paste_back(rgb, patch + shift, weight, item.crop, detail)
-        return DubbedFrame(dubbed, dubbed=True, mask=shown)
+        laid = placed(rgb, patch + shift, weight, item.crop, detail)
+        return DubbedFrame(lay_over(rgb, laid), True, shown, item.frame, laid)
 
     @torch.no_grad()
     def _render_crop(
@@ -298,6 +302,13 @@ class FaceRenderer:
         made = picture.astype(np.float32)
         made[ROWS, COLUMNS] = rendered.image.clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255
         return made
+
+
+def _beside(frames: Facts, reach: int) -> Facts:
+    """Return the frames that have one of some frames within reach, [T] -> [T]."""
+    window = np.ones(2 * reach + 1)
+    near: Facts = np.convolve(frames, window)[reach : reach + len(frames)] > 0
+    return near
 
 
 def _inside_window(mask: Bytes) -> Bytes:

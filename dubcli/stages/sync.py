@@ -209,3 +209,23 @@ def at_times(motion: LipMotion, time_s: Float) -> LipMotion:
         np.stack(columns, axis=1).astype(np.float32),
         np.interp(time_s, known, motion.closed).astype(np.float32),
     )
+
+
+def placed(motion: LipMotion, time_s: Float) -> LipMotion:
+    """Resample a motion to times of which some lie before the speech begins, or after its end.
+
+    There the mouth is closed as in silence; before the first sound it opens over ``CLOSING_S``.
+
+    Args:
+        motion: T frames.
+        time_s: Wanted times, [n] s from the start of the speech.
+
+    Returns:
+        n frames.
+    """
+    found = at_times(motion, time_s)
+    share = np.clip(-time_s / CLOSING_S, 0, 1)
+    before = share * share * (3 - 2 * share)
+    after = time_s * FRAME_RATE_HZ > len(motion.coefficients) + 1
+    closed = np.where(after, 1, np.maximum(found.closed, before))
+    return LipMotion(found.coefficients, closed.astype(np.float32))

@@ -9,7 +9,7 @@ points; the last ten are the irises and are dropped.
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,17 +19,22 @@ import cv2
 import numpy as np
 
 from dubcli.errors import InputError
-from dubcli.records import Bytes, Float, Frame, TrackedFace
+from dubcli.records import Bytes, Float, Frame, TrackedFace, TrackedFrame
+from dubcli.stages.portraits import Portraits
 
 log = logging.getLogger(__name__)
 
 MESH_VERTICES = 468
 STDERR = 2  # the file descriptor
 WARM_UP_PX = 64  # side of the first, empty picture
-MAX_FACES = 4  # the largest of these is the speaker
+MAX_FACES = 4  # that are followed at a time
 CUT_THUMBNAIL = (32, 18)  # pixels; small enough that motion inside a shot changes little
-CUT_DIFFERENCE = 38.0  # mean grey levels between neighbouring thumbnails
-CUT_JUMP = 0.6  # face widths that a face may move from one frame to the next
+# Grey levels between neighbouring thumbnails, mean beside their median: a lamp is no cut. Of 7754
+# pairs of neighbours in 85 clips 0 lie above, of 2146 last and first frames of two clips 97 %.
+CUT_DIFFERENCE = 22.0
+# How far a face may move from one frame to the next, in its widths, and how many times it may
+# grow or shrink. Of 71204 pairs in all clips of the set wild none did.
+CUT_JUMP, CUT_ZOOM = 0.4, 1.25
 
 
 class Tracker:
@@ -73,17 +78,18 @@ class Tracker:
         x and y count from the frame's top left corner; z has the scale of x and points away from
         the camera (MediaPipe's own convention).
         """
+        return next(iter(self.meshes_px(rgb)), None)
+
+    def meshes_px(self, rgb: Bytes) -> list[Float]:
+        """Return the meshes of all faces, the largest first; as ``landmarks_px``."""
         height, width = rgb.shape[:2]
-        faces = self._detect(rgb)
-        if not faces:
-            return None
-        meshes = np.array(
-            [[(p.x, p.y, p.z) for p in face[:MESH_VERTICES]] for face in faces], dtype=np.float32
-        )
-        meshes *= np.array([width, height, width], dtype=np.float32)
-        extent = np.ptp(meshes[:, :, :2], axis=1)
-        largest: Float = meshes[np.argmax(extent[:, 0] * extent[:, 1])]
-        return largest
+        found = self._detect(rgb)
+        to_pixels = np.array([width, height, width], dtype=np.float32)
+        meshes = [
+            np.array([(p.x, p.y, p.z) for p in face[:MESH_VERTICES]], dtype=np.float32) * to_pixels
+            for face in found
+        ]
+        return sorted(meshes, key=lambda mesh: -float(np.prod(np.ptp(mesh[:, :2], axis=0))))
 
     def _detect(self, rgb: Bytes) -> Any:
         """Return MediaPipe's own list of faces."""
@@ -124,48 +130,102 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(sink)
 
 
-class CutDetector:
-    """Says when a new shot begins, from a thumbnail of each frame and the face's position.
+class Follower:
+    """Says which face of a frame is which of those before, and when a new shot begins.
 
-    A hard cut changes most of the picture at once, or moves the face further than a head moves in
-    a frame. Dissolves are not recognised.
+    A hard cut changes most of the picture at once, or moves and resizes every face further than
+    a head can in a frame. Dissolves are not recognised.
     """
 
     def __init__(self) -> None:
         """Start before the first frame."""
+        self.shot = 0
         self._thumbnail: Bytes | None = None
-        self._face: Float | None = None
+        self._known: dict[int, Float] = {}  # of this shot: track -> where it was last seen
+        self._tracks = 0
 
-    def is_cut(self, rgb: Bytes, landmarks_px: Float | None) -> bool:
-        """Return whether this frame starts a new shot; call it once a frame, in order."""
+    def follow(self, rgb: Bytes, meshes: Sequence[Float]) -> list[int]:
+        """Return the track of each face; call it once a frame, in order.
+
+        Args:
+            rgb: The frame, [H, W, 3].
+            meshes: Its faces, [V, 3] pixels each.
+
+        Returns:
+            Numbers that count through the video. ``shot`` is then this frame's.
+        """
+        cut = self._picture_changes(rgb)
+        same = match(self._known, meshes)
+        if cut or (self._known and meshes and not same):
+            self.shot += 1
+            self._known, same = {}, {}
+        tracks = []
+        for k, mesh in enumerate(meshes):
+            if k not in same:
+                same[k] = self._tracks
+                self._tracks += 1
+            self._known[same[k]] = mesh
+            tracks.append(same[k])
+        return tracks
+
+    def _picture_changes(self, rgb: Bytes) -> bool:
+        """Return whether most of the picture is another than before."""
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         thumbnail = cv2.resize(grey, CUT_THUMBNAIL, interpolation=cv2.INTER_AREA)
-        cut = False
-        if self._thumbnail is not None:
-            difference = np.abs(thumbnail.astype(np.float32) - self._thumbnail).mean()
-            cut = bool(difference > CUT_DIFFERENCE)
-        if landmarks_px is not None and self._face is not None:
-            jump = np.linalg.norm((landmarks_px - self._face)[:, :2].mean(0))
-            cut = cut or bool(jump > CUT_JUMP * np.ptp(self._face[:, 0]))
-        self._thumbnail = np.asarray(thumbnail, dtype=np.uint8)
-        if cut or landmarks_px is not None:
-            self._face = landmarks_px
-        return cut
+        before, self._thumbnail = self._thumbnail, np.asarray(thumbnail, dtype=np.uint8)
+        if before is None:
+            return False
+        change = thumbnail.astype(np.float32) - before
+        return bool(np.abs(change - np.median(change)).mean() > CUT_DIFFERENCE)
 
 
-def track(frames: Iterable[Frame], tracker: Tracker) -> Iterator[TrackedFace | None]:
-    """Yield the face of each frame, None where there is none.
+def match(known: Mapping[int, Float], meshes: Sequence[Float]) -> dict[int, int]:
+    """Return which faces are known ones: those that lie nearest, the nearest pair first.
+
+    Args:
+        known: Track -> its mesh where it was last seen, [V, 3] pixels.
+        meshes: The faces of a frame, [V, 3] pixels each.
+
+    Returns:
+        Position in ``meshes`` -> track, for those that moved less than ``CUT_JUMP`` of their width
+        and changed their size by less than ``CUT_ZOOM``.
+    """
+    near = []
+    for track, last in known.items():
+        width = float(np.ptp(last[:, 0]))
+        for k, mesh in enumerate(meshes):
+            jump = float(np.linalg.norm((mesh - last)[:, :2].mean(0))) / width
+            zoom = float(np.sqrt(np.prod(np.ptp(mesh[:, :2], 0)) / np.prod(np.ptp(last[:, :2], 0))))
+            if jump <= CUT_JUMP and 1 / CUT_ZOOM <= zoom <= CUT_ZOOM:
+                near.append((jump, track, k))
+    found: dict[int, int] = {}
+    for _, track, k in sorted(near):
+        if k not in found and track not in found.values():
+            found[k] = track
+    return found
+
+
+def track(
+    frames: Iterable[Frame], tracker: Tracker, portraits: Portraits
+) -> Iterator[TrackedFrame]:
+    """Yield the faces of each frame.
 
     Args:
         frames: Pictures in order.
         tracker: The landmark network.
+        portraits: Is shown every face.
 
     Yields:
-        One item a frame. ``shot`` counts up at every cut.
+        One item a frame. ``shot`` counts up at every cut, ``track`` at every face that is new.
     """
-    cuts = CutDetector()
-    shot = 0
+    follower = Follower()
     for frame in frames:
-        landmarks = tracker.landmarks_px(frame.rgb)
-        shot += cuts.is_cut(frame.rgb, landmarks)
-        yield None if landmarks is None else TrackedFace(frame.index, shot, landmarks)
+        meshes = tracker.meshes_px(frame.rgb)
+        tracks = follower.follow(frame.rgb, meshes)
+        faces = tuple(
+            TrackedFace(frame.index, follower.shot, mesh, number)
+            for mesh, number in zip(meshes, tracks, strict=True)
+        )
+        for face in faces:
+            portraits.show(frame.rgb, face)
+        yield TrackedFrame(frame.index, follower.shot, faces)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dubcli.metrics.image import psnr, ssim
-from dubcli.networks.renderer import DualAttentionRenderer, Rendered, join, prefer_alike
+from dubcli.networks.renderer import DualAttentionRenderer, Rendered, bank_of, join, prefer_alike
 from dubcli.records import Bytes
 from dubcli.training.crops import CroppedClip
 from dubcli.training.losses import multiscale_l1
@@ -56,7 +56,7 @@ def render_sample(network: DualAttentionRenderer, sample: Sample) -> Rendered:
         sample.lip_mask,
         join(network.encode("face", sample.face.frames, sample.face.pncc, sample.face.masks)),
         prefer_alike(
-            network.encode("lip", sample.lip.frames, sample.lip.pncc, sample.lip.masks),
+            bank_of(network.encode("lip", sample.lip.frames, sample.lip.pncc, sample.lip.masks)),
             sample.lip_distance,
         ),
     )

@@ -63,6 +63,16 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "mouth_scale": 1.5,
         "length": "loop",
         "loudness": -23.0,
+        "codec": "hevc",
+        "pixel_format": "yuv444p",
+        "allow_8bit": True,
+        "deinterlace": True,
+        "audio": "mix",
+        "bed_level": -12.0,
+        "provenance": False,
+        "ranges": "1-2",
+        "face": "2",
+        "speech_at": "0:01",
         "cache": CacheOptions(use=False, folder=Path("c")),
     }
     other = others.get(name, 7)

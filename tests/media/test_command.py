@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from dubcli.config import DubOptions
+from dubcli.media.codecs import encoding_for
 from dubcli.media.command import (
     FORMATS,
     Carrier,
@@ -64,7 +65,7 @@ def test_constant_rate_decoding_passes_every_frame_through() -> None:
         "file:/clips/a.mp4",
         "-filter_complex",
         "[0:V:0]scale=64:48:flags=neighbor+accurate_rnd+full_chroma_int+full_chroma_inp"
-        ":in_color_matrix=bt709:in_range=tv[s0];[s0]format=rgb24[s1]",
+        ":in_range=tv:out_range=tv[s0];[s0]format=yuv420p[s1]",
         "-map",
         "[s1]",
         "-f",
@@ -125,8 +126,8 @@ def test_counting_writes_one_byte_per_sample() -> None:
 
 
 def test_encoding_names_rate_size_and_quality() -> None:
-    options = DubOptions(crf=20, preset="fast")
-    arguments = encode("ffmpeg", Path("/out/0.mov"), video_info(), options)
+    encoding = encoding_for(video_info(), ".mp4", DubOptions(crf=20, preset="fast"))
+    arguments = encode("ffmpeg", Path("/out/0.mov"), video_info(), encoding, "rgb24")
     text = " ".join(arguments)
     assert "-f rawvideo -video_size 64x48 -framerate 30000/1001 -pixel_format rgb24" in text
     assert "-i pipe:0" in text
@@ -179,7 +180,8 @@ def test_what_is_carried_comes_from_a_further_guarded_input() -> None:
 
 def test_colour_is_converted_with_the_matrix_of_the_source_and_tagged_the_same() -> None:
     info = video_info(pixel_aspect=Fraction(16, 15))
-    arguments = encode("ffmpeg", Path("/out/0.mov"), info, DubOptions())
+    encoding = encoding_for(info, ".mp4", DubOptions())
+    arguments = encode("ffmpeg", Path("/out/0.mov"), info, encoding, "rgb24")
     graph = arguments[arguments.index("-filter_complex") + 1]
     assert "in_range=pc:out_color_matrix=bt709:out_range=tv" in graph
     assert "setsar=16/15" in graph

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dubcli.config import LENGTH_MODES
+from dubcli.config import LENGTH_MODES, DubOptions
 from dubcli.errors import InputError
-from dubcli.media.lengths import LengthPlan, plan_length
+from dubcli.media.lengths import LengthPlan, plan_length, plan_output
 
 RATES = (Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(50))
 FREE = [mode for mode in LENGTH_MODES if mode != "error"]
@@ -153,3 +153,53 @@ def test_warnings_say_what_becomes_of_the_difference(
 def test_what_cannot_be_planned_is_refused(mode: str, count: int, speech_s: int) -> None:
     with pytest.raises(ValueError, match="cannot plan"):
         plan_length(mode, count, Fraction(speech_s), Fraction(25))
+
+
+def placed(speech_s: str, **options: str) -> LengthPlan:
+    """Return the plan of ten seconds at 25 Hz with so much speech."""
+    return plan_output(250, Fraction(speech_s), Fraction(25), DubOptions(**options))
+
+
+def test_ranges_leave_the_video_as_long_as_it_is_and_begin_the_speech_at_the_first() -> None:
+    plan = placed("2", ranges="6-7.5, 00:00:02:00-00:00:04:05", length="loop")
+    assert list(plan.indices()) == list(range(250))
+    assert (plan.sound_s, plan.speech_start_s) == (10, 2)
+    within = plan.within
+    assert within is not None
+    assert [t for t in range(250) if within[t]] == [*range(50, 105), *range(150, 187)]
+    assert not list(plan.warnings())
+
+
+def test_speech_at_moves_the_speech_and_alone_asks_for_its_own_frames_and_the_fades() -> None:
+    assert placed("2", ranges="4-6", speech_at="3.5").speech_start_s == Fraction(7, 2)
+    alone = placed("2", speech_at="00:00:04:01")
+    assert alone.speech_start_s == Fraction(101, 25)
+    assert alone.asked == ((101 - 5, 151 + 5),)
+    assert placed("2", speech_at="0").asked == ((0, 55),)
+    assert placed("2", speech_at="9").asked == ((220, 250),)
+
+
+def test_speech_that_outlasts_range_or_video_is_told() -> None:
+    (over,) = placed("2", ranges="3-4").warnings()
+    assert over.startswith("the speech goes on for 1.00 s after the last --range")
+    (cut,) = placed("2", speech_at="9").warnings()
+    assert cut == "the last 1.00 s of the speech are cut off: the video ends before it"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"ranges": "10-11"}, "--range 10-11: the video ends at 00:00:10.000; give an earlier"),
+        ({"ranges": "3-3.01"}, "--range 3-3.01: holds no frame; give an end that is later"),
+        ({"ranges": "5-4"}, "--range 5-4: holds no frame"),
+        ({"speech_at": "00:00:11:00"}, "--speech-at 00:00:11:00: the video ends at"),
+    ],
+)
+def test_ranges_that_cannot_be_are_refused(options: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        placed("1", **options)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_without_ranges_the_length_is_what_it_was() -> None:
+    assert placed("3") == plan_length("bounce", 250, Fraction(3), Fraction(25))

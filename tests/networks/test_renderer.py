@@ -15,6 +15,7 @@ from dubcli.networks.renderer import (
     DualAttentionRenderer,
     References,
     RendererHyper,
+    bank_of,
     join,
     prefer_alike,
     token_mask,
@@ -306,7 +307,7 @@ def test_references_with_the_wanted_mouth_count_more(network: DualAttentionRende
     parts, distance = random_references(3, 7, seed=3), torch.tensor([0.0, 0.1, 0.3])
     query = torch.randn(parts[0].key.shape[1], 2, 3, generator=torch.Generator().manual_seed(4)) / 4
     wanted = torch.tensor([[True, False, True], [False, True, True]])
-    made = network.attend("lip", query, wanted, prefer_alike(parts, distance))
+    made = network.attend("lip", query, wanted, prefer_alike(bank_of(parts), distance))
     for row, column in wanted.nonzero():
         total, weights = torch.zeros(SMALL.channels + PIXELS), 0.0
         for part, far in zip(parts, distance, strict=True):  # Eq. 4, a token at a time
@@ -326,6 +327,8 @@ def test_equally_alike_references_count_as_without_a_preference(
     parts = random_references(2, 5, seed=5)
     query = torch.randn(parts[0].key.shape[1], 1, 4, generator=torch.Generator().manual_seed(6))
     wanted = torch.ones(1, 4, dtype=torch.bool)
-    alike = network.attend("lip", query, wanted, prefer_alike(parts, torch.full((2,), 0.2)))
+    alike = network.attend(
+        "lip", query, wanted, prefer_alike(bank_of(parts), torch.full((2,), 0.2))
+    )
     plain = network.attend("lip", query, wanted, join(parts))
     torch.testing.assert_close(alike, plain, atol=1e-4, rtol=1e-4)

@@ -20,6 +20,7 @@ from dubcli.config import DubOptions
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.lengths import plan_length
 from dubcli.media.probe import probe_video
+from dubcli.records import NO_FACE, TURNED_AWAY
 from dubcli.report.records import Curves, Number, QcReport
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -221,6 +222,7 @@ def made_curves() -> Curves:
         source=source,
         shot=shot,
         dubbed=dubbed,
+        reason=np.where(dubbed, 0, np.where(np.isnan(turn), NO_FACE, TURNED_AWAY)),
         amount=amount,
         turn_rad=turn,
         opening_cm=np.where(dubbed, made, nothing),

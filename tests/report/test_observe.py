@@ -3,7 +3,7 @@ import pytest
 
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import WindowDrawer
-from dubcli.records import Analysis, MouthTrack
+from dubcli.records import NO_FACE, Analysis, Coverage, MouthTrack
 from dubcli.report.observe import Observer
 
 FRAMES, EXPRESSIONS = 4, 4
@@ -33,7 +33,8 @@ def test_curves_say_what_was_asked_for_after_the_amount_of_effect(
     video, draw = analysis(), WindowDrawer(small_model)
     amount = np.float32([1, 0.5, 1, 0])
     still = np.zeros((len(draw.lower), 3), dtype=np.float32)  # the mean face's own mouth
-    observer = Observer(video, amount, draw)
+    reason = np.array([0, 0, 0, NO_FACE])
+    observer = Observer(video, Coverage(amount, amount, reason), draw)
     given = [MouthTrack(still, t) for t in SOURCE]
     for t, mouth in zip(SOURCE, observer.watch(given), strict=True):
         assert mouth is given[SOURCE.index(t)] or t == 2
@@ -46,6 +47,7 @@ def test_curves_say_what_was_asked_for_after_the_amount_of_effect(
     assert curves.source.tolist() == SOURCE
     assert curves.shot.tolist() == [0, 0, 1, 1, 1]
     assert curves.dubbed.tolist() == [True, True, True, False, True]
+    assert curves.reason.tolist() == [0, 0, 0, NO_FACE, 0]
     assert curves.amount.tolist() == [1, 0.5, 1, 0, 1]
     nan = float("nan")
     expected = [rest, halfway, rest, nan, rest]
@@ -58,7 +60,8 @@ def test_curves_say_what_was_asked_for_after_the_amount_of_effect(
 
 def test_nothing_seen_is_no_frame(small_model: MorphableModel) -> None:
     video = analysis()
-    curves = Observer(video, video.scale_px, WindowDrawer(small_model)).curves()
+    nothing = Coverage(video.scale_px, video.scale_px, video.shot)
+    curves = Observer(video, nothing, WindowDrawer(small_model)).curves()
     assert len(curves) == len(curves.opening_cm) == 0
     with pytest.raises(StopIteration):
         next(iter(curves.source))

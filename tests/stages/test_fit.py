@@ -8,9 +8,10 @@ from torch import Tensor
 from dubcli.geometry.camera import rotation_matrix
 from dubcli.geometry.fitting import FittedClip, fit_clip
 from dubcli.geometry.morphable import MorphableModel, lip_aperture
-from dubcli.records import TrackedFace
+from dubcli.records import TrackedFace, TrackedFrame
 from dubcli.stages import fit as stage
-from dubcli.stages.fit import BLOCK, CONTEXT, fit, runs
+from dubcli.stages.fit import BLOCK, CONTEXT, fit, fit_faces, runs
+from dubcli.stages.portraits import Portraits
 
 BORDERS = sorted(
     {
@@ -168,3 +169,36 @@ def test_blocks_join_without_a_jump(
     assert float(step.max()) < BLOCK_TOLERANCE_CM / 2
     turned = rotation_matrix(torch.from_numpy(blocks.rotation - whole.rotation))
     assert float((turned - torch.eye(3)).abs().max()) < 0.01
+
+
+def test_each_of_several_faces_is_fitted_as_if_it_were_alone(small_model, known_clip) -> None:
+    meshes = [mesh.numpy() for mesh in known_clip.landmarks_px[:40]]
+    pattern = {0: range(10), 1: range(4, 10), 2: [*range(10, 14), *range(16, 20)]}
+    frames = []
+    for t in range(22):
+        faces = [TrackedFace(t, t // 10, meshes[t + 5 * k], k) for k in pattern if t in pattern[k]]
+        frames.append(TrackedFrame(t, t // 10, tuple(faces)))
+
+    got = fit_faces(frames, small_model, Portraits())
+
+    assert len(got) == 22
+    assert got.shot.tolist() == [t // 10 for t in range(22)]
+    expected = sorted((t, k) for k, at in pattern.items() for t in at)
+    assert list(zip(got.frame.tolist(), got.track.tolist(), strict=True)) == expected
+    for track, at in pattern.items():
+        alone = fit(
+            (
+                TrackedFace(t, t // 10, meshes[t + 5 * track]) if t in at else None
+                for t in range(22)
+            ),
+            small_model,
+        )
+        rows = got.track == track
+        for name in ("alpha", "beta", "rotation", "translation_px", "scale_px", "lip_aperture"):
+            np.testing.assert_array_equal(getattr(got, name)[rows], getattr(alone, name)[list(at)])
+
+
+def test_no_faces_have_their_shapes(small_model: MorphableModel) -> None:
+    got = fit_faces([TrackedFrame(0, 0, ())], small_model, Portraits())
+    assert (len(got), got.alpha.shape, got.frame.dtype) == (1, (0, 3), np.int64)
+    assert got.portrait.shape[0] == 0

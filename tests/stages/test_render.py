@@ -13,18 +13,14 @@ from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import WindowDrawer
 from dubcli.media.lengths import plan_length
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
-from dubcli.records import Analysis, Bytes, Float, Frame, MouthTrack
+from dubcli.records import Analysis, Bytes, Crop, Float, Frame, MouthTrack
 from dubcli.stages.render import (
-    FADE_S,
     SHOW_FULLY,
-    YAW_FULL,
-    YAW_NONE,
     DubbedFrame,
     FaceRenderer,
     _Seen,
     closed_mouth,
     crop_of,
-    effect_amount,
 )
 from dubcli.stages.select import face_window
 
@@ -61,71 +57,6 @@ def made_analysis(valid: Sequence[int], shot: Sequence[int], turn: Sequence[floa
         valid=np.array(valid, np.bool_),
         lip_aperture=zero,
     )
-
-
-def amounts(valid: str, shot: str = "", turn: Sequence[float] | float = 0.0) -> list[float]:
-    """Return the effect for a face where ``valid`` has an x, rounded."""
-    shots = [int(mark) for mark in shot] or [0] * len(valid)
-    turns = np.broadcast_to(np.asarray(turn, np.float32), len(valid))
-    analysis = made_analysis([mark == "x" for mark in valid], shots, turns.tolist())
-    got = effect_amount(analysis, RATE_HZ)
-    assert got.dtype == np.float32
-    assert got.shape == (len(valid),)
-    return [round(float(level), 3) for level in got]
-
-
-def test_effect_is_full_throughout_a_face_that_looks_forward() -> None:
-    assert amounts("xxxxxx") == [1.0] * 6
-    assert amounts("x") == [1.0]
-    assert amounts("") == []
-
-
-def test_effect_ramps_on_both_sides_of_a_gap_over_the_fade() -> None:
-    assert FADE_S * RATE_HZ == 5
-    ramp = [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
-    assert amounts("xxxxxx..xxxxxx") == [*ramp[::-1], 0, 0, *ramp]
-    assert amounts(".xxxxxx") == [0, *ramp]
-    assert amounts("..") == [0, 0]
-
-
-def test_effect_stays_full_beside_a_cut_even_if_the_other_shot_has_no_face() -> None:
-    assert amounts("xxxx....xxxx", "000011112222") == [1.0] * 4 + [0] * 4 + [1.0] * 4
-    assert amounts("xxx.xx", "000111") == [1, 1, 1, 0, 0.2, 0.4]
-
-
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_effect_falls_from_full_to_none_as_the_head_turns_away(sign: int) -> None:
-    middle = (YAW_FULL + YAW_NONE) / 2
-    for turn, level in (
-        (YAW_FULL - 0.01, 1.0),
-        (middle, 0.5),
-        (YAW_NONE + 0.01, 0.0),
-        (3.0, 0.0),
-    ):
-        assert amounts("xx", turn=sign * turn) == pytest.approx([level] * 2, abs=2e-3)
-
-
-def test_effect_ramps_where_a_head_turns_away_in_one_frame() -> None:
-    assert amounts("xxxx", turn=[0, 0, 0, 1.5]) == [0.6, 0.4, 0.2, 0]
-
-
-def test_effect_at_a_very_low_rate_does_not_fade() -> None:
-    analysis = made_analysis([1, 0, 1], [0, 0, 0], [0, 0, 0])
-    assert effect_amount(analysis, 2.0).tolist() == [1, 0, 1]
-
-
-def test_effect_is_the_lowest_ramp_of_all_frames_of_the_shot() -> None:
-    rng = np.random.default_rng(0)
-    count, step = 120, 1 / 5
-    valid = rng.random(count) < 0.9
-    shot = np.cumsum(rng.random(count) < 0.05)
-    turn = rng.uniform(-1.3, 1.3, count) * (rng.random(count) < 0.2)
-    got = effect_amount(made_analysis(valid.tolist(), shot.tolist(), turn.tolist()), RATE_HZ)
-    allowed = np.clip((YAW_NONE - np.abs(turn)) / (YAW_NONE - YAW_FULL), 0, 1) * valid
-    for t in range(count):
-        same = np.flatnonzero(shot == shot[t])
-        expected = min(1.0, float((allowed[same] + step * np.abs(same - t)).min()))
-        assert got[t] == pytest.approx(expected, abs=FLOAT_TOLERANCE)
 
 
 @pytest.fixture(scope="module")
@@ -171,13 +102,20 @@ class Renders:
         self.network, self.draw = network, draw
         self.taken = 0  # frames that the last call has asked for
 
-    def face(self, analysis: Analysis, amount: Float, face_references: int) -> FaceRenderer:
+    def face(
+        self,
+        analysis: Analysis,
+        amount: Float,
+        face_references: int,
+        person: Sequence[int] | None = None,
+    ) -> FaceRenderer:
         return FaceRenderer(
             self.network,
             self.draw.model,
             analysis,
             amount=amount,
             face_references=face_references,
+            person=None if person is None else np.array(person, np.int64),
         )
 
     def stream(
@@ -191,10 +129,11 @@ class Renders:
         mouth: Float = OPEN,
         face_references: int = 5,
         wanted: set[int] | None = None,
+        person: Sequence[int] | None = None,
     ) -> Iterator[DubbedFrame]:
         """Render frames in an order; the mouth is the source's own, moved by ``mouth``."""
         amount = np.ones(len(analysis), np.float32) if amount is None else amount
-        face = self.face(analysis, amount, face_references)
+        face = self.face(analysis, amount, face_references, person)
         source = [Frame(t, pictures[t]) for t in range(len(analysis))]
         face.load_lip_bank(source, np.array(bank, np.int64))
         self.taken = 0
@@ -540,3 +479,34 @@ def test_closed_mouth_of_a_single_frame_is_its_own(draw: WindowDrawer, known_cli
     got = closed_mouth(one, draw, one.valid)
     np.testing.assert_allclose(got, draw.own_displacement(one.beta[0]), atol=1e-6)
     assert got.shape == (len(draw.lower), 3)
+
+
+def test_frames_that_show_nothing_cost_nothing(
+    render: Renders, analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    encode = FaceRenderer._source_points
+
+    def noted(self: FaceRenderer, t: int, crop: Crop) -> Float:
+        seen.append(t)
+        return encode(self, t, crop)
+
+    whole = render(analysis, range(8), face_references=3)
+    monkeypatch.setattr(FaceRenderer, "_source_points", noted)
+    amount = np.float32([0, 0, 0, 0, 0, 1, 0, 0])
+    some = render(analysis, range(8), amount=amount, face_references=3)
+    assert seen == [0, 4, 5, 6]  # the lip reference, the frame and its neighbours
+    assert [frame.dubbed for frame in some] == [t == 5 for t in range(8)]
+    assert same(some[5], whole[5])
+
+
+def test_nobody_is_given_the_mouth_of_another_person(render: Renders, analysis: Analysis) -> None:
+    shots = replace(analysis, shot=np.array([0] * 4 + [1] * 4))
+    who, bank = [0] * 4 + [1] * 4, (1, 6)
+    plain = render(shots, range(4), bank=bank, person=who)
+    other = render(shots, range(4), bank=bank, person=who, pictures=negative(6))
+    own = render(shots, range(4), bank=bank, person=who, pictures=negative(1))
+    assert all(same(*pair) for pair in zip(plain, other, strict=True))
+    assert not same(plain[3], own[3])
+    only = render(shots, range(8), bank=(6,), person=who)
+    assert [frame.dubbed for frame in only] == [False] * 4 + [True] * 4

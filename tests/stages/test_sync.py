@@ -10,6 +10,7 @@ from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
 from dubcli.records import AudioWindow, Float, LipMotion
 from dubcli.stages.sync import (
     AMOUNT_RANGE,
+    CLOSING_S,
     RENDERED_SHARE,
     SPEECH_PEAK,
     WINDOW_FRAMES,
@@ -19,6 +20,7 @@ from dubcli.stages.sync import (
     closing,
     encode_speech,
     generate,
+    placed,
     speaking_style,
     style_sample,
 )
@@ -292,3 +294,11 @@ def test_amount_says_nothing_about_silence() -> None:
     own = np.array([0.0, 1.0] * 50, np.float32)
     np.testing.assert_array_equal(amplify(gap, np.zeros(100, bool), own, 0.0), 1)
     np.testing.assert_array_equal(amplify(gap * 0, np.ones(100, bool), own, 0.0), 1)
+
+
+def test_mouth_is_closed_before_and_after_speech_that_is_placed() -> None:
+    motion = LipMotion(np.ones((25, 2), np.float32), np.zeros(25, np.float32))
+    time_s = np.array([-5, -CLOSING_S, -CLOSING_S / 2, 0, 0.5, 1.0, 9], np.float32)
+    got = placed(motion, time_s)
+    np.testing.assert_allclose(got.closed, [1, 1, 0.5, 0, 0, 0, 1], atol=1e-6)
+    np.testing.assert_array_equal(got.coefficients, 1)

@@ -13,7 +13,8 @@ from dubcli.geometry.morphable import (
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.records import Bytes, Frame
-from dubcli.stages.track import MESH_VERTICES, CutDetector, Tracker, track
+from dubcli.stages.portraits import SIDE, TEMPLATE, Portraits, frontality, straight
+from dubcli.stages.track import CUT_JUMP, CUT_ZOOM, MESH_VERTICES, Follower, Tracker, match, track
 
 FILM = Path(__file__).parents[2] / "examples" / "media" / "franck.mp4"
 MOVED_PX = 12.0  # what the tracker may be off by on a shifted picture of a 300 px face
@@ -86,62 +87,118 @@ def test_noise_and_black_hold_no_face(tracker: Tracker, picture: Bytes) -> None:
     assert tracker.landmarks_px(picture) is None
 
 
+def test_all_faces_are_found_the_largest_first(tracker: Tracker, frame: Bytes) -> None:
+    half = frame[::2, ::2]
+    both = np.zeros((frame.shape[0], frame.shape[1] + half.shape[1], 3), np.uint8)
+    both[:, half.shape[1] :] = frame
+    both[: half.shape[0], : half.shape[1]] = half
+    large, small = tracker.meshes_px(both)
+    assert small[:, 0].max() < half.shape[1] < large[:, 0].min()
+
+
 def test_tracking_yields_an_item_a_frame_and_counts_shots(tracker: Tracker, frame: Bytes) -> None:
-    height, width = frame.shape[:2]
     black = np.zeros_like(frame)
     frames = [Frame(t, rgb) for t, rgb in enumerate([frame, frame, black, frame[:, ::-1]], 5)]
+    portraits = Portraits()
 
-    found = list(track(frames, tracker))
+    found = list(track(frames, tracker, portraits))
 
-    assert [None if f is None else f.index for f in found] == [5, 6, None, 8]
-    shots = [None if f is None else f.shot for f in found]
-    assert shots[:3] == [0, 0, None]
-    assert shots[3] is not None
-    assert shots[3] > 0
-    assert list(track([], tracker)) == []
-    assert found[0] is not None
-    assert found[0].landmarks_px.max() < max(height, width)
+    assert [each.index for each in found] == [5, 6, 7, 8]
+    assert [len(each.faces) for each in found] == [1, 1, 0, 1]
+    assert [face.track for each in found for face in each.faces] == [0, 0, 1]
+    assert found[0].shot == found[1].shot == 0 < found[3].shot
+    assert portraits.pictures().shape == (2, SIDE, SIDE, 3)
+    assert portraits.frames().tolist() == [5, 8]
+    assert list(track([], tracker, Portraits())) == []
 
 
-def test_the_first_frame_is_no_cut() -> None:
-    assert not CutDetector().is_cut(noise(), face_at(10))
+def shots(pictures: list[Bytes], faces: list[list[np.ndarray]] | None = None) -> list[int]:
+    follower, found = Follower(), []
+    for picture, meshes in zip(pictures, faces or [[]] * len(pictures), strict=True):
+        follower.follow(picture, meshes)
+        found.append(follower.shot)
+    return found
+
+
+def blocks(seed: int) -> Bytes:
+    """Return a picture with large dark and bright parts, as rooms and people are."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 8, 3), np.uint8)
+    return coarse.repeat(36, 0).repeat(40, 1)
 
 
 def test_the_same_and_a_slowly_moving_picture_are_no_cut() -> None:
-    detector = CutDetector()
-    picture = noise()
-    for step in range(6):
-        moved = np.roll(picture, 2 * step, axis=1)
-        assert not detector.is_cut(moved, face_at(10 + 10 * step))
+    moved = [np.roll(blocks(0), 2 * step, axis=1) for step in range(6)]
+    assert shots(moved, [[face_at(10 + 10 * step)] for step in range(6)]) == [0] * 6
 
 
 def test_another_picture_is_a_cut_once() -> None:
-    detector = CutDetector()
-    dark, bright = np.full((90, 160, 3), 40, np.uint8), np.full((90, 160, 3), 90, np.uint8)
-    cuts = [detector.is_cut(rgb, None) for rgb in (dark, dark, bright, bright, dark)]
-    assert cuts == [False, False, True, False, True]
+    assert shots([blocks(k) for k in (0, 0, 1, 1, 0)]) == [0, 0, 1, 1, 2]
 
 
-def test_a_small_change_of_light_is_no_cut() -> None:
-    detector = CutDetector()
-    assert not detector.is_cut(np.full((90, 160, 3), 100, np.uint8), None)
-    assert not detector.is_cut(np.full((90, 160, 3), 130, np.uint8), None)
+def test_a_change_of_light_is_no_cut() -> None:
+    dim = (blocks(0) // 2).astype(np.uint8)
+    assert shots([dim, dim + np.uint8(60), dim]) == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("shift", "expected"), [(29, False), (31, True), (-31, True)])
-def test_a_face_that_moves_more_than_a_head_can_is_a_cut(shift: float, expected: bool) -> None:
-    picture, detector = noise(), CutDetector()  # 0.6 of a width of 50 is 30
-    detector.is_cut(picture, face_at(100))
-    assert detector.is_cut(picture, face_at(100 + shift)) is expected
+@pytest.mark.parametrize(
+    ("shift", "expected"),
+    [(50 * CUT_JUMP - 1, 0), (50 * CUT_JUMP + 1, 1), (-50 * CUT_JUMP - 1, 1)],
+)
+def test_a_face_that_moves_more_than_a_head_can_is_a_cut(shift: float, expected: int) -> None:
+    assert shots([blocks(0)] * 2, [[face_at(100)], [face_at(100 + shift)]])[1] == expected
+
+
+@pytest.mark.parametrize(("width", "expected"), [(60, 0), (64, 1), (42, 0), (38, 1)])
+def test_a_face_that_grows_at_once_is_a_jump_cut(width: float, expected: int) -> None:
+    larger = face_at(125 - width / 2, width)
+    larger[:, 1] += 25 - width / 2  # about the same middle
+    faces = [[face_at(100, 50)], [larger]]
+    assert 50 * CUT_ZOOM == 62.5
+    assert shots([blocks(0)] * 2, faces)[1] == expected
 
 
 def test_a_face_is_remembered_through_a_gap_but_not_across_a_cut() -> None:
-    picture, detector = noise(), CutDetector()
-    detector.is_cut(picture, face_at(100))
-    assert not detector.is_cut(picture, None)
-    assert detector.is_cut(picture, face_at(200))
-    dark, bright = np.zeros((90, 160, 3), np.uint8), np.full((90, 160, 3), 200, np.uint8)
-    other = CutDetector()
-    other.is_cut(dark, face_at(10))
-    assert other.is_cut(bright, None)
-    assert not other.is_cut(bright, face_at(200))
+    follower = Follower()
+    assert follower.follow(blocks(0), [face_at(100)]) == [0]
+    assert follower.follow(blocks(0), []) == []
+    assert follower.follow(blocks(0), [face_at(105)]) == [0]
+    assert follower.follow(blocks(1), [face_at(105)]) == [1]
+    assert follower.shot == 1
+
+
+def test_two_faces_keep_their_tracks_when_their_order_changes_and_one_is_new() -> None:
+    follower = Follower()
+    assert follower.follow(blocks(0), [face_at(10), face_at(200)]) == [0, 1]
+    assert follower.follow(blocks(0), [face_at(205), face_at(12)]) == [1, 0]
+    assert follower.follow(blocks(0), [face_at(120), face_at(14)]) == [2, 0]
+    assert follower.follow(blocks(0), [face_at(207), face_at(14), face_at(121)]) == [1, 0, 2]
+    assert follower.shot == 0
+
+
+def test_of_two_faces_near_a_known_one_the_nearer_has_its_track() -> None:
+    assert match({7: face_at(100)}, [face_at(110), face_at(102)]) == {1: 7}
+    assert match({7: face_at(100), 8: face_at(103)}, [face_at(103)]) == {0: 8}
+
+
+def test_portrait_lies_straight_whatever_the_turn_and_size(tracker: Tracker, frame: Bytes) -> None:
+    plain = tracker.landmarks_px(frame)
+    assert plain is not None
+    small = np.rot90(frame, 1)[::2, ::2]
+    x, y = plain[:, 0], plain[:, 1]
+    turned = np.stack([y, frame.shape[1] - x, plain[:, 2]], 1).astype(np.float32) / 2
+    difference = np.abs(straight(frame, plain).astype(float) - straight(small, turned))
+    assert np.median(difference) < 6  # grey levels: another sampling of the same face
+    again = tracker.landmarks_px(np.pad(straight(frame, plain), ((60, 60), (60, 60), (0, 0))))
+    assert again is not None
+    eyes = again[[33, 133], :2].mean(0) - 60
+    np.testing.assert_allclose(eyes, TEMPLATE[0], atol=5)
+
+
+def test_frontality_falls_as_the_nose_nears_a_cheek() -> None:
+    mesh = np.zeros((MESH_VERTICES, 3), np.float32)
+    mesh[[NOSE_TIP, 234, 454], 0] = [50, 0, 100]
+    assert frontality(mesh) == 1
+    mesh[NOSE_TIP, 0] = 25
+    assert frontality(mesh) == pytest.approx(1 / 3)
+    mesh[NOSE_TIP, 0] = -1
+    assert frontality(mesh) == 0

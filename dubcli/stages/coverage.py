@@ -1,0 +1,64 @@
+"""Where a face may be dubbed, how much, and why not elsewhere. Letter: T source frames."""
+
+import numpy as np
+import torch
+
+from dubcli.config import FADE_S
+from dubcli.geometry.camera import yaw
+from dubcli.records import (
+    NO_FACE,
+    OTHERS,
+    OUTSIDE,
+    TURNED_AWAY,
+    Analysis,
+    Coverage,
+    Facts,
+    Float,
+)
+
+YAW_FULL, YAW_NONE = 0.95, 1.2  # radians of turn: full effect below, none above
+
+
+def cover(
+    analysis: Analysis,
+    rate_hz: float,
+    within: Facts | None = None,
+    seen: Facts | None = None,
+) -> Coverage:
+    """Return how much of the effect each frame may show, and why it may show none.
+
+    It is 0 without a face, beyond ``YAW_NONE`` and outside the frames asked for, and ramps over
+    ``FADE_S`` beside such frames. At a shot's own ends it stays full: a cut hides the change.
+
+    Args:
+        analysis: Of the source video.
+        rate_hz: Frames a second.
+        within: The frames that were asked for, [T]; None: all.
+        seen: The frames that show anybody's face, [T]; None: those that show this one.
+    """
+    turn = yaw(torch.from_numpy(analysis.rotation)).numpy()
+    allowed = np.clip((YAW_NONE - turn) / (YAW_NONE - YAW_FULL), 0, 1) * analysis.valid
+    inside = np.ones(len(analysis), np.bool_) if within is None else within
+    step = 1 / max(float(FADE_S) * rate_hz, 1)
+    able = _ramped(allowed.astype(np.float32), analysis, step)
+    amount = able
+    if within is not None:
+        amount = _ramped((allowed * inside).astype(np.float32), analysis, step)
+    others = ~analysis.valid & (analysis.valid if seen is None else seen)
+    reason = np.select(
+        [amount > 0, ~inside, others, ~analysis.valid], [0, OUTSIDE, OTHERS, NO_FACE], TURNED_AWAY
+    )
+    return Coverage(able, amount, reason.astype(np.int64))
+
+
+def _ramped(allowed: Float, analysis: Analysis, step: float) -> Float:
+    """Return the largest amounts that nowhere exceed those allowed, nor change faster in a shot."""
+    amount = np.ones(len(allowed), dtype=np.float32)
+    for order in (range(len(allowed)), range(len(allowed) - 1, -1, -1)):
+        level, shot = 1.0, -1
+        for t in order:
+            if analysis.shot[t] != shot:
+                level, shot = 1.0, int(analysis.shot[t])
+            level = min(float(allowed[t]), level + step)
+            amount[t] = min(amount[t], level)
+    return amount
