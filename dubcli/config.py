@@ -20,6 +20,8 @@ TIMELINE_SUFFIXES = {  # and who reads them
     ".fcpxml": "fcpx_xml",
 }
 
+ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray cluster
+
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
 CODECS = ("source", "h264", "hevc", "prores", "dnxhr", "ffv1")  # "source": the video's own
@@ -164,9 +166,11 @@ EVALUATION_DEFAULTS = EvaluationOptions()
 class BatchOptions:
     """What a user may choose about how a batch runs."""
 
-    workers: int = 1  # processes that dub at the same time
+    workers: int | None = None  # jobs at the same time; None: one for each GPU, 1 on a CPU
     halt_on_error: bool = False  # start nothing more once a job has failed
-    resume: bool = True  # leave out what is done already
+    resume: bool = True  # leave out what is done already, and go on after finished parts
+    engine: str = "local"  # one of ENGINES
+    address: str = "auto"  # of the Ray cluster
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -175,6 +179,7 @@ class BatchOptions:
             InputError: Naming the option, its value and its range.
         """
         _refuse_outside(self, ("workers", 1, 256))
+        _refuse_others(self, "engine", ENGINES)
 
 
 BATCH_DEFAULTS = BatchOptions()

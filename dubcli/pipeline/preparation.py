@@ -74,9 +74,9 @@ class Ready:
         """Return the number of output frames."""
         return self.plan.frame_count
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the source frame of each output frame."""
-        return replayed_frames(self.info, self.plan)
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """Yield the source frame of each output frame; those before ``start`` have no picture."""
+        return replayed_frames(self.info, self.plan, start=start)
 
     def mouths(self) -> Iterator[MouthTrack]:
         """Yield the generated mouth of each output frame."""

@@ -213,6 +213,15 @@ class FaceRenderer:
             while waiting:
                 yield self._finish(*waiting.popleft()[1:], seen, workers)
 
+    def first_seen(self, position: int, order: Integers) -> int:
+        """Return the first position that must have a picture for frames from one on to be rendered.
+
+        Args:
+            position: Of the first wanted.
+            order: As in ``render``.
+        """
+        return min(_near({position}, order, self._face_references // 2))
+
     def dubs(self, t: int) -> bool:
         """Return whether anything is rendered into source frame t; otherwise it stays as it is."""
         shown = bool(self._analysis.valid[t]) and float(self._amount[t]) > 0
