@@ -60,6 +60,7 @@ from dubcli.cli.options import (
     SpeechArgument,
     SpeechAtOption,
     ThreadsOption,
+    TracksOption,
     UseCacheOption,
     VideoArgument,
 )
@@ -138,6 +139,7 @@ def dub(
     pixel_format: PixelFormatOption = DEFAULTS.pixel_format,
     allow_8bit: Allow8bitOption = DEFAULTS.allow_8bit,
     deinterlace: DeinterlaceOption = DEFAULTS.deinterlace,
+    tracks: TracksOption = DEFAULTS.tracks,
     threads: ThreadsOption = DEFAULTS.threads,
     overwrite: OverwriteOption = DEFAULTS.overwrite,
     cache: UseCacheOption = DEFAULTS.cache.use,
@@ -178,6 +180,7 @@ def dub(
         pixel_format=pixel_format,
         allow_8bit=allow_8bit,
         deinterlace=deinterlace,
+        tracks=tracks,
         threads=threads,
         overwrite=overwrite,
         cache=CacheOptions(cache, cache_folder, cache_limit),

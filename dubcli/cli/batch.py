@@ -42,6 +42,7 @@ from dubcli.cli.options import (
     ProvenanceOption,
     RangeOption,
     SpeechAtOption,
+    TracksOption,
     UseCacheOption,
 )
 from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
@@ -134,6 +135,7 @@ def batch(
     pixel_format: PixelFormatOption = DEFAULTS.pixel_format,
     allow_8bit: Allow8bitOption = DEFAULTS.allow_8bit,
     deinterlace: DeinterlaceOption = DEFAULTS.deinterlace,
+    tracks: TracksOption = DEFAULTS.tracks,
     threads: WorkerThreadsOption = DEFAULTS.threads,
     overwrite: ReplaceOption = DEFAULTS.overwrite,
     cache: UseCacheOption = DEFAULTS.cache.use,
@@ -179,6 +181,7 @@ def batch(
         pixel_format=pixel_format,
         allow_8bit=allow_8bit,
         deinterlace=deinterlace,
+        tracks=tracks,
         threads=threads,
         overwrite=overwrite,
         cache=CacheOptions(cache, cache_folder, cache_limit),

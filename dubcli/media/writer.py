@@ -21,7 +21,7 @@ from dubcli.media.planes import canvas_for
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.provenance import Mark
 from dubcli.media.soundtrack import soundtrack_for
-from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Bytes, Carried, VideoInfo
 
 AS_IT_IS = Arrangement()
 logger = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class FrameWriter:
         options: DubOptions,
         arrangement: Arrangement = AS_IT_IS,
         identity: str = "",
+        carried: Carried | None = None,
         planes: bool = False,
         mark: Mark | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class FrameWriter:
             options: Codec, pixel format, crf and preset.
             arrangement: What is done to the speech.
             identity: What all frames follow from, in a line; empty: nothing is kept for another.
+            carried: What comes along from the source; None: nothing.
             planes: Whether frames come as ``canvas_for`` has them, rather than as RGB.
             mark: What the output says about how it was made; None: nothing.
 
@@ -94,6 +96,7 @@ class FrameWriter:
         self._arrangement = arrangement
         self._frame_count = frame_count
         self._identity = identity
+        self._carried = carried
         self._encoding = encoding_for(info, output.suffix.lower(), options)
         self._mark = mark
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
@@ -232,6 +235,7 @@ class FrameWriter:
             soundtrack=self._soundtrack,
             arrangement=self._arrangement,
             mark=self._mark,
+            carried=self._carried,
         )
         try:
             self._note(finish(recipe, self._partial))

@@ -23,11 +23,12 @@ from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.provenance import Mark
+from dubcli.media.tracks import tracks_of
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.pipeline.preparation import Ready, prepare
-from dubcli.records import Bytes, DubReport, Frame, Integers
+from dubcli.records import Bytes, Carried, DubReport, Frame, Integers
 from dubcli.report.observe import Observer
 from dubcli.report.records import Curves, QcReport, numbers_of
 from dubcli.report.write import check_report, write_report
@@ -78,6 +79,8 @@ def dub(
     started = time.perf_counter()
     observer = None if report is None else Observer(ready.analysis, ready.coverage, ready.draw)
     dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
+    carried, said = _carried(ready, output)
+    warnings += said
     with (
         output_sound(info, speech, ready.plan, output, options) as sound,
         FrameWriter(
@@ -88,6 +91,7 @@ def dub(
             frame_count=length,
             options=options,
             identity=_identity(ready) if resume else "",
+            carried=carried,
             planes=True,
             mark=_mark(ready),
         ) as writer,
@@ -139,6 +143,15 @@ def _from(first: int, ready: Ready) -> tuple[set[int] | None, Integers | None]:
     if first == 0:
         return None, None
     return set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+
+
+def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...]]:
+    """Return what comes along from the video beside its picture, and what does not."""
+    if ready.options.tracks == "drop":
+        return None, ()
+    plan = ready.plan
+    until_s = max(plan.sound_s, plan.frame_count / plan.frame_rate) + 1 / plan.frame_rate
+    return tracks_of(ready.info.path, output.suffix.lower(), until_s)
 
 
 def _mark(ready: Ready) -> Mark | None:
