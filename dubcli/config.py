@@ -98,6 +98,7 @@ class DubOptions:
     codec: str = "source"  # one of CODECS
     pixel_format: str | None = None  # ffmpeg's name; None: the source's own, if the codec has it
     tracks: str = "keep"  # the video's other tracks, chapters, metadata: one of TRACK_MODES
+    patch_only: bool = False  # write the face patch alone, as a layer with alpha
     allow_8bit: bool = False  # write 8 bits a channel where the source has more
     deinterlace: bool = False  # dub interlaced video, made progressive
     threads: int = 0  # CPU threads of torch; 0: torch's own choice

@@ -107,6 +107,12 @@ TracksOption = Annotated[
         + "."
     ),
 ]
+PatchOnlyOption = Annotated[
+    bool,
+    typer.Option(
+        "--patch-only", help="Write only the face patch, as a layer with alpha (.mov or .mkv)."
+    ),
+]
 Allow8bitOption = Annotated[
     bool, typer.Option("--allow-8bit", help="Write 8 bits a channel where INPUT has more.")
 ]

@@ -17,7 +17,7 @@ from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.finish import Recipe, finish
 from dubcli.media.parts import Parts, remove_parts
-from dubcli.media.planes import canvas_for
+from dubcli.media.planes import canvas_for, layer_info
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.provenance import Mark
 from dubcli.media.soundtrack import soundtrack_for
@@ -82,8 +82,9 @@ class FrameWriter:
             arrangement: What is done to the speech.
             identity: What all frames follow from, in a line; empty: nothing is kept for another.
             carried: What comes along from the source; None: nothing.
-            planes: Whether frames come as ``canvas_for`` has them, rather than as RGB.
             mark: What the output says about how it was made; None: nothing.
+            planes: Whether frames come as ``canvas_for`` has them, or patches alone as
+                ``Canvas.layer``, rather than as RGB.
 
         Raises:
             InputError: If ``output`` cannot be written or is an input, or the codec does not fit.
@@ -102,7 +103,7 @@ class FrameWriter:
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
         self._warnings = list(self._encoding.warnings)
         self._warnings += [self._soundtrack.warning] if self._soundtrack.warning else []
-        canvas = canvas_for(info)
+        canvas = canvas_for(layer_info(info) if options.patch_only else info)
         self._raw = canvas.layout.name if planes else "rgb24"
         self._shape = (canvas.frame_bytes,) if planes else (info.height, info.width, 3)
         self._partial = partial_path(output)

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -110,7 +111,10 @@ def dub(
         rendered = ready.face.render(frames, mouths, *_from(first, ready))
         for done in clock.watch("render", rendered, length - first):
             started = time.perf_counter()
-            writer.write(canvas.lay_over(done.source, done.patch))
+            if options.patch_only:
+                writer.write(canvas.layer(done.patch))
+            else:
+                writer.write(canvas.lay_over(done.source, done.patch))
             clock.add("encode", time.perf_counter() - started)
             dubbed += done.dubbed
             if observer is not None:
@@ -151,7 +155,10 @@ def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...
         return None, ()
     plan = ready.plan
     until_s = max(plan.sound_s, plan.frame_count / plan.frame_rate) + 1 / plan.frame_rate
-    return tracks_of(ready.info.path, output.suffix.lower(), until_s)
+    carried, said = tracks_of(ready.info.path, output.suffix.lower(), until_s)
+    if ready.options.patch_only:  # belongs to a film, and is none
+        return replace(carried, streams=()), ()
+    return carried, said
 
 
 def _mark(ready: Ready) -> Mark | None:
