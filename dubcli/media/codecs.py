@@ -93,6 +93,10 @@ def encoding_for(info: VideoInfo, extension: str, options: DubOptions) -> Encodi
     codec = _CODECS[name]
     if extension not in codec.containers:
         others = " or ".join(sorted(codec.containers))
+        if options.patch_only:
+            raise InputError(
+                f"--patch-only: {extension} files do not hold pictures with alpha; write {others}"
+            )
         raise InputError(
             f"--codec {name}: {extension} files do not hold it; write {others}, "
             "or choose another codec"

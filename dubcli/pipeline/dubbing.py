@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,8 @@ from dubcli.report.observe import Observer
 from dubcli.report.records import Curves, QcReport, numbers_of
 from dubcli.report.write import check_report, write_report
 from dubcli.stages.render import DubbedFrame
+
+MARGIN_S = Fraction(1, 1000)  # by which tracks of the source may outlast the output: rounding
 
 
 def dub(
@@ -154,7 +157,7 @@ def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...
     if ready.options.tracks == "drop":
         return None, ()
     plan = ready.plan
-    until_s = max(plan.sound_s, plan.frame_count / plan.frame_rate) + 1 / plan.frame_rate
+    until_s = max(plan.sound_s, plan.frame_count / plan.frame_rate) + MARGIN_S
     carried, said = tracks_of(ready.info.path, output.suffix.lower(), until_s)
     if ready.options.patch_only:  # belongs to a film, and is none
         return replace(carried, streams=()), ()
