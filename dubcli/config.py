@@ -24,6 +24,7 @@ ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray clust
 
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
+TRACK_MODES = ("keep", "drop")
 CODECS = ("source", "h264", "hevc", "prores", "dnxhr", "ffv1")  # "source": the video's own
 
 MAX_PIXELS, MAX_SECONDS = 10**9, 10**7  # the largest limits that may be asked for
@@ -98,6 +99,8 @@ class DubOptions:
     preset: str = "medium"  # x264's and x265's speed
     codec: str = "source"  # one of CODECS
     pixel_format: str | None = None  # ffmpeg's name; None: the source's own, if the codec has it
+    tracks: str = "keep"  # the video's other tracks, chapters, metadata: one of TRACK_MODES
+    patch_only: bool = False  # write the face patch alone, as a layer with alpha
     allow_8bit: bool = False  # write 8 bits a channel where the source has more
     deinterlace: bool = False  # dub interlaced video, made progressive
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
@@ -125,6 +128,7 @@ class DubOptions:
         )
         _refuse_others(self, "length", LENGTH_MODES)
         _refuse_others(self, "codec", CODECS)
+        _refuse_others(self, "tracks", TRACK_MODES)
         if not self.face or (self.face.isdigit() and int(self.face) < 1):
             raise InputError(
                 f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"

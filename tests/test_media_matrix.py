@@ -60,6 +60,7 @@ class Kept:
     output: str = "out.mp4"
     says: str = ""  # part of the warnings
     retimed: bool = False  # frames are not the source's one by one
+    sounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,10 @@ BT709 = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt7
 PQ = ("-colorspace", "bt2020nc", "-color_primaries", "bt2020", "-color_trc", "smpte2084")
 SRT = "1\n00:00:00,000 --> 00:00:00,100\nword\n"
 TEN = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "12", "-pix_fmt", "yuv420p10le")
-TEN_BITS = "the video has 10 bits a channel"
+WOVEN = (
+    "the video is interlaced; add --deinterlace to dub it as progressive video of the same frame "
+    "rate, or convert it first"
+)
 TEST_PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=360x288:rate=25:duration=0.16")
 
 # The table. To change what is promised, change a row here.
@@ -205,23 +209,40 @@ ROWS = {
     "odd height": Row(
         "a.mkv",
         base("-vf", "format=gbrp,crop=360:287:0:0", "-c:v", "ffv1", "-pix_fmt", "yuv420p"),
-        Kept(size=(360, 287), pixels="yuv444p"),
+        Kept(size=(360, 287), pixels="yuv422p"),
     ),
     "wide pixels": Row("a.mp4", face("-vf", "setsar=16/11"), Kept()),
-    "interlaced": Row("a.mp4", face("-flags", "+ilme+ildct", "-x264opts", "tff=1"), Kept()),
+    "interlaced": Row(
+        "a.mp4", face("-flags", "+ilme+ildct", "-x264opts", "tff=1"), Refused(WOVEN)
+    ),
+    "deinterlaced": Row(
+        "a.mp4",
+        face("-flags", "+ilme+ildct", "-x264opts", "tff=1"),
+        Kept(retimed=True),
+        ("--deinterlace",),
+    ),
     # depth, chroma, colour
     "4:2:2": Row("a.mp4", face("-pix_fmt", "yuv422p"), Kept(pixels="yuv422p")),
     "4:4:4": Row("a.mp4", face("-pix_fmt", "yuv444p"), Kept(pixels="yuv444p")),
-    "10 bits": Row("a.mp4", base(*TEN), Kept(says=TEN_BITS)),
-    "HDR": Row("a.mp4", base(*TEN, *PQ), Kept(says=TEN_BITS)),
+    "10 bits": Row("a.mp4", base(*TEN), Kept(pixels="yuv420p10le")),
+    "HDR": Row("a.mp4", base(*TEN, *PQ), Kept(pixels="yuv420p10le")),
     "full range": Row("a.mp4", face("-pix_fmt", "yuvj420p"), Kept(pixels="yuvj420p")),
     "bt709 tags": Row("a.mp4", face(*BT709), Kept()),
     "alpha": Row(
         "a.mov",
         base("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le"),
-        Kept(says="the video has 12 bits a channel", psnr_db=RGB_DB),
+        Kept(pixels="yuv444p10le", says="the video's alpha is left out", psnr_db=RGB_DB),
     ),
-    "RGB": Row("a.mkv", base("-c:v", "libx264rgb", "-crf", "5"), Kept(psnr_db=RGB_DB)),
+    "alpha in mov": Row(
+        "a.mov",
+        base("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le"),
+        Kept(pixels="yuva444p12le", output="out.mov"),
+    ),
+    "RGB": Row(
+        "a.mkv",
+        base("-c:v", "libx264rgb", "-crf", "5"),
+        Kept(pixels="yuv444p", psnr_db=RGB_DB),
+    ),
     # containers and codecs
     "mov": Row("a.mov", face(), Kept(output="out.mov")),
     "mkv": Row("a.mkv", face(), Kept(output="out.mkv")),
@@ -232,15 +253,25 @@ ROWS = {
     "mxf": Row("a.mxf", base("-c:v", "mpeg2video", "-q:v", "2"), Kept()),
     "mpg": Row("a.mpg", base("-c:v", "mpeg2video", "-q:v", "2", "-bf", "0"), Kept()),
     "wmv": Row("a.wmv", base("-c:v", "wmv2", "-q:v", "2"), Kept()),
-    "gif": Row("a.gif", base(), Kept(psnr_db=PALETTE_DB)),
-    "ProRes": Row("a.mov", base("-c:v", "prores_ks"), Kept(says=TEN_BITS)),
+    "gif": Row("a.gif", base(), Kept(pixels="yuv444p", psnr_db=PALETTE_DB)),
+    "ProRes": Row(
+        "a.mov", base("-c:v", "prores_ks"), Kept(pixels="yuv422p10le", output="out.mov")
+    ),
+    "ProRes to mp4": Row(
+        "a.mov", base("-c:v", "prores_ks"), Kept(pixels="yuv422p10le", says="the output is H.264")
+    ),
+    "DNxHR": Row(
+        "a.mov",
+        base("-c:v", "dnxhd", "-profile:v", "dnxhr_hqx", "-pix_fmt", "yuv422p10le"),
+        Kept(pixels="yuv422p10le", output="out.mov"),
+    ),
     "late start": Row("a.ts", face("-output_ts_offset", "5"), Kept()),
     # streams
     "two sounds": Row(
         "a.mp4",
         ("-r", "25", "-i", str(CLIP), *TWO_TRACKS, "-map", "0:v", "-map", "1", "-map", "2",
          "-frames:v", str(FRAMES), *X264),
-        Kept(),
+        Kept(sounds=2),
     ),
     "subtitles": Row(
         "a.mkv",
@@ -379,7 +410,7 @@ def check_kept(source: Path, output: Path, expected: Kept) -> None:
             assert stream.average_rate == Fraction(expected.rate)
         length_s = expected.frames / Fraction(expected.rate)
         assert abs(float(container.duration or 0) / av.time_base - length_s) < 0.03  # AAC: a frame
-        assert len(container.streams.audio) == 1
+        assert len(container.streams.audio) == expected.sounds
     found = tags(output)
     for name, value in tags(source).items():
         if value not in {0, 2, None}:  # reserved and unspecified: what players assume

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dubcli.config import AUDIO_MODES, CODECS, LENGTH_MODES
+from dubcli.config import AUDIO_MODES, CODECS, LENGTH_MODES, TRACK_MODES
 
 VideoArgument = Annotated[
     Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
@@ -97,6 +97,20 @@ PixelFormatOption = Annotated[
     str | None,
     typer.Option(
         help="Pixel format of the output, as ffmpeg names it.", show_default="INPUT's own"
+    ),
+]
+TracksOption = Annotated[
+    str,
+    typer.Option(
+        help="INPUT's further sound, subtitles, chapters, timecode, metadata: "
+        + ", ".join(TRACK_MODES)
+        + "."
+    ),
+]
+PatchOnlyOption = Annotated[
+    bool,
+    typer.Option(
+        "--patch-only", help="Write only the face patch, as a layer with alpha (.mov or .mkv)."
     ),
 ]
 Allow8bitOption = Annotated[

@@ -67,6 +67,8 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "pixel_format": "yuv444p",
         "allow_8bit": True,
         "deinterlace": True,
+        "tracks": "drop",
+        "patch_only": True,
         "audio": "mix",
         "bed_level": -12.0,
         "provenance": False,

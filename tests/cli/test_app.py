@@ -181,6 +181,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--crf": "30",
         "--preset": "fast",
         "--codec": "prores",
+        "--tracks": "drop",
         "--pixel-format": "yuv444p10le",
         "--threads": "2",
         "--cache-folder": "kept",
@@ -201,6 +202,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--allow-8bit",
         "--deinterlace",
         "--no-provenance",
+        "--patch-only",
     )
 
     assert outcome.code == 0
@@ -226,9 +228,11 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         crf=30,
         preset="fast",
         codec="prores",
+        tracks="drop",
         pixel_format="yuv444p10le",
         allow_8bit=True,
         deinterlace=True,
+        patch_only=True,
         threads=2,
         overwrite=True,
         cache=CacheOptions(use=False, folder=Path("kept"), limit_mb=5),
