@@ -156,6 +156,8 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--loudness": "-23",
         "--range": "1-2",
         "--face": "2",
+        "--mask-grow": "2",
+        "--mask-feather": "5",
         "--speech-at": "0:01",
         "--crf": "30",
         "--preset": "fast",
@@ -166,7 +168,16 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
     arguments = [word for pair in given.items() for word in pair]
 
     outcome = run(
-        "dub", "a", "b", "-o", "c", *arguments, "--no-close-in-silence", "--no-cache", "-y"
+        "dub",
+        "a",
+        "b",
+        "-o",
+        "c",
+        *arguments,
+        "--no-close-in-silence",
+        "--debug-mask",
+        "--no-cache",
+        "-y",
     )
 
     assert outcome.code == 0
@@ -182,6 +193,9 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         loudness=-23.0,
         ranges="1-2",
         face="2",
+        mask_grow=2.0,
+        mask_feather=5.0,
+        debug_mask=True,
         speech_at="0:01",
         crf=30,
         preset="fast",
