@@ -14,11 +14,21 @@ SOUND_SUFFIXES = frozenset(
     {".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".wma"}
 )
 
-LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
+TIMELINE_SUFFIXES = {  # and who reads them
+    ".otio": "otio_json",
+    ".edl": "cmx_3600",
+    ".fcpxml": "fcpx_xml",
+}
 
+LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
+AUDIO_MODES = ("replace", "mix", "keep-bed")
+CODECS = ("source", "h264", "hevc", "prores", "dnxhr", "ffv1")  # "source": the video's own
+
+MAX_PIXELS, MAX_SECONDS = 10**9, 10**7  # the largest limits that may be asked for
 BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
+SEGMENT_FRAMES = 250  # of an output that are encoded as one part: what a crash may cost
 FADE_S = Fraction(1, 5)  # the effect fades in and out over this long beside frames without it
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
 
@@ -79,8 +89,18 @@ class DubOptions:
     mask_feather: float = 3.125  # mm on the face over which it fades in inside its edge
     debug_mask: bool = False  # tint what is replaced
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
-    crf: int = 16  # H.264 quality of the output, lower is better
-    preset: str = "medium"  # x264's speed
+    audio: str = "replace"  # what becomes of the video's own sound: one of AUDIO_MODES
+    bed_level: float = -18.0  # dB, of the video's own sound under the speech
+    bed_fade: float = 0.5  # seconds in which it comes back after the speech: keep-bed
+    provenance: bool = True  # whether the output says that it was altered
+    max_pixels: int = 36_000_000  # of a picture: 8192 x 4320
+    max_seconds: int = 14_400  # of video or speech: 4 hours
+    crf: int = 16  # H.264 and HEVC quality of the output, lower is better
+    preset: str = "medium"  # x264's and x265's speed
+    codec: str = "source"  # one of CODECS
+    pixel_format: str | None = None  # ffmpeg's name; None: the source's own, if the codec has it
+    allow_8bit: bool = False  # write 8 bits a channel where the source has more
+    deinterlace: bool = False  # dub interlaced video, made progressive
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
     overwrite: bool = False
     cache: CacheOptions = CacheOptions()
@@ -99,14 +119,20 @@ class DubOptions:
             ("mask_grow", -8.0, 8.0),
             ("mask_feather", 0.8, 30.0),
             ("loudness", -70.0, -5.0),
+            ("bed_level", -80.0, 0.0),
+            ("bed_fade", 0.0, 10.0),
+            ("max_pixels", 1, MAX_PIXELS),
+            ("max_seconds", 1, MAX_SECONDS),
             ("crf", 0, 51),
             ("threads", 0, 1024),
         )
         _refuse_others(self, "length", LENGTH_MODES)
+        _refuse_others(self, "codec", CODECS)
         if not self.face or (self.face.isdigit() and int(self.face) < 1):
             raise InputError(
                 f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"
             )
+        _refuse_others(self, "audio", AUDIO_MODES)
         parse_spans(self.ranges, "--range")
         if self.speech_at is not None:
             parse_moment(self.speech_at, "--speech-at")

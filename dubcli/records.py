@@ -38,6 +38,10 @@ class VideoInfo:
     colour_transfer: str | None
     colour_range: str | None  # "tv" or "pc"
     pixel_aspect: Fraction = Fraction(1)  # width of a pixel / its height, as displayed
+    profile: str | None = None  # of the codec: "High 10", "HQ"
+    interlaced: bool = False  # frames are made progressive as they are read
+    mastering_display: str | None = None  # SMPTE ST 2086, as x264 and x265 write it
+    content_light: tuple[int, int] | None = None  # cd/m2: brightest pixel, brightest frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +54,7 @@ class AudioInfo:
     sample_count: int  # per channel, as decoded
     codec: str  # "pcm_s16le"
     sample_format: str  # "s16"
+    layout: str = ""  # of the channels, ffmpeg's name: "stereo", "5.1(side)"; "": not known
 
     @property
     def duration_s(self) -> Fraction:
@@ -66,12 +71,48 @@ class Arrangement:
     start_s: Fraction = Fraction(0)  # of silence before it
 
 
+@dataclass(frozen=True, slots=True)
+class CarriedStream:
+    """A stream of the source that an output has too."""
+
+    index: int  # in the source
+    codec: str = "copy"  # or ffmpeg's encoder, where the container needs another
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What comes along from the source: its chapters, its metadata, and these streams."""
+
+    path: Path
+    streams: tuple[CarriedStream, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stamps:
+    """When each picture of an output is shown."""
+
+    ticks: Integers  # [T] strictly ascending
+    end: int  # when the last picture is over
+    unit_s: Fraction  # seconds of a tick
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One decoded picture."""
 
     index: int  # position in the source video, from 0
-    rgb: Bytes  # [H, W, 3]
+    rgb: Bytes  # [H, W, 3] as the networks see it
+    planes: Bytes | None = None  # as the file holds it, one plane after another (media.planes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """What is laid over a rectangle of a frame."""
+
+    top: int  # pixels of the frame
+    left: int
+    picture: Float  # [h, w, 3] 0 to 255
+    share: Float  # [h, w] how much of it shows, 0 to 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

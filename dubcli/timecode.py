@@ -9,7 +9,10 @@ from dubcli.errors import InputError
 
 _TIME = re.compile(r"(?:(?:([0-9]{1,4}):)?([0-9]{1,2}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 _TIMECODE = re.compile(r"([0-9]{1,4}:[0-9]{1,2}:[0-9]{1,2}):([0-9]{1,3})")
+_RATE = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6}|/[1-9][0-9]{0,5})?")
 _SIXTY = 60
+HIGHEST_RATE = 1000
+NTSC_STRAY = Fraction(1, 200)  # 23.98 and 23.976 are both 24000/1001
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,28 @@ def parse_time(text: str, option: str) -> Fraction:
             "give seconds alone (75.5) or carry over (01:15.5)"
         )
     return (hours * _SIXTY + minutes) * _SIXTY + seconds
+
+
+def parse_rate(text: str, option: str) -> Fraction:
+    """Return a frame rate; what is written 23.976, 29.97 or 59.94 is the fraction it stands for.
+
+    Args:
+        text: Frames a second: a number, or a fraction such as 30000/1001.
+        option: What it was written after, for the error.
+
+    Raises:
+        InputError: If it is none, or not from 1 to 1000.
+
+    Example:
+        >>> parse_rate("29.97", "--rate"), parse_rate("25", "--rate")
+        (Fraction(30000, 1001), Fraction(25, 1))
+    """
+    found = _RATE.fullmatch(text.strip())
+    rate = Fraction(text.strip()) if found else Fraction(0)
+    if not 1 <= rate <= HIGHEST_RATE:
+        raise InputError(f"{option} {text}: not a frame rate; give 25, 29.97 or 30000/1001")
+    ntsc = Fraction(round(rate) * 1000, 1001)
+    return ntsc if rate.denominator > 1 and abs(rate - ntsc) < NTSC_STRAY else rate
 
 
 def parse_moment(text: str, option: str) -> Moment:

@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import re
 import shutil
 import subprocess
 import threading
@@ -22,9 +23,9 @@ from numpy.typing import NDArray
 from dubcli.checkpoints import read_manifest
 from dubcli.config import DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
-from dubcli.geometry.crop import Detail, paste_back
+from dubcli.geometry.crop import Detail, lay_over, placed
 from dubcli.loading import Models, device_for, load_models
-from dubcli.media import reader, writer
+from dubcli.media import parts, reader, writer
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.bounce import bounced_indices
 from dubcli.media.probe import probe_audio, probe_video
@@ -33,7 +34,15 @@ from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline import analysis as first_pass
 from dubcli.pipeline import analyze, dub, dubbing
-from dubcli.records import Bytes, Crop, DubReport, Faces, Float, Progress
+from dubcli.records import (
+    Bytes,
+    Crop,
+    DubReport,
+    Faces,
+    Float,
+    Patch,
+    Progress,
+)
 from dubcli.stages import render
 
 ROOT = Path(__file__).parents[1]
@@ -131,15 +140,15 @@ def dubbed(
     """Return the clip with 1.2 s of speech: 29 frames."""
     masks: list[NDArray[np.bool_]] = []
 
-    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail) -> Bytes:
-        white = np.full_like(patch, 255)
-        masks.append(paste_back(np.zeros_like(rgb), white, weight, crop).any(-1))
-        return paste_back(rgb, patch, weight, crop, detail)
+    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail) -> Patch | None:
+        black, white = np.zeros_like(rgb), np.full_like(patch, 255)
+        masks.append(lay_over(black, placed(black, white, weight, crop)).any(-1))
+        return placed(rgb, patch, weight, crop, detail)
 
     progress: list[Progress] = []
     output, sound = folder / "out.mp4", speech("1.2")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "paste_back", note)
+        patch.setattr(render, "placed", note)
         report = dub(
             clip, sound, output, models=models, options=OPTIONS, on_progress=progress.append
         )
@@ -559,6 +568,84 @@ def test_interruption_leaves_nothing_behind(
     assert started
     assert all(process._process.poll() is not None for process in started)
     assert caplog.messages == []  # the stopped ffmpeg is no damaged file
+
+
+def test_interrupted_dub_goes_on_to_the_output_of_an_undisturbed_one(
+    short_clip: Path,
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (writer, parts, dubbing):
+        monkeypatch.setattr(module, "SEGMENT_FRAMES", 4)
+    sound, whole, output = speech("0.7"), tmp_path / "whole.mp4", tmp_path / "out.mp4"
+
+    def run(target: Path, *, resume: bool = True, stop: int = 99, **changes: object) -> DubReport:
+        def watch(progress: Progress) -> None:
+            if progress.stage == "render" and progress.done == stop:
+                raise KeyboardInterrupt
+
+        options = replace(OPTIONS, **changes)  # type: ignore[arg-type]
+        return dub(
+            *(short_clip, sound, target),
+            models=models,
+            options=options,
+            report=target.with_suffix(".json"),
+            resume=resume,
+            on_progress=watch,
+        )
+
+    report = run(whole, resume=False)
+    assert report.frames == 17  # of 12: they bounce
+    with pytest.raises(KeyboardInterrupt):
+        run(output, stop=14)
+    assert not output.exists()
+    again = run(output)
+    assert again.frames == 17
+    assert again.dubbed_frames == report.dubbed_frames
+    (note,) = set(again.warnings) - set(report.warnings)
+    assert re.fullmatch("went on after the (8|12) frames that an earlier run had finished", note)
+    for before, after in zip(read(whole), read(output), strict=True):
+        np.testing.assert_array_equal(before, after)
+    curves = [
+        json.loads(path.with_suffix(".json").read_text())["frames"] for path in (whole, output)
+    ]
+    assert curves[0] == curves[1]
+    assert not parts.parts_path(output).exists()
+
+
+def test_parts_of_other_settings_are_not_used(
+    short_clip: Path,
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (writer, parts, dubbing):
+        monkeypatch.setattr(module, "SEGMENT_FRAMES", 1)
+    output = tmp_path / "out.mp4"
+
+    def found(changed: float, **resume: bool) -> int:
+        def watch(progress: Progress) -> None:
+            if progress.stage == "render" and progress.done > 2:
+                totals.append(progress.total or 0)
+                raise KeyboardInterrupt
+
+        totals: list[int] = []
+        options = replace(OPTIONS, mouth_scale=changed)
+        with pytest.raises(KeyboardInterrupt):
+            dub(
+                *(short_clip, speech("0.5"), output),
+                **{"models": models, "options": options, "on_progress": watch, **resume},
+            )
+        return 12 - totals[0]
+
+    assert found(1.0, resume=True) == 0
+    assert found(1.0, resume=True) > 0
+    assert found(2.0, resume=True) == 0
+    assert found(2.0) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_time_in_which_ffmpeg_finishes_the_file_counts_as_encoding(

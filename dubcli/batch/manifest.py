@@ -16,10 +16,10 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from dubcli.batch.check import Named, problem_of_input, problems_of_outputs
-from dubcli.batch.fingerprint import settings
 from dubcli.batch.records import Job, Plan
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import CollectedInputError, InputError
+from dubcli.pipeline.fingerprint import settings
 
 FILES = ("video", "speech", "output")
 COLUMNS = (*FILES, *(name for name in settings(DEFAULTS) if name != "audio_encoder"))

@@ -30,6 +30,7 @@ from dubcli.batch.worker import Outcome, Task, work
 from dubcli.config import BATCH_DEFAULTS, BatchOptions, DubOptions
 from dubcli.errors import CollectedInputError, DubError, InputError
 from dubcli.loading import device_for, verified_checkpoints
+from dubcli.media.mixing import mixed_path
 from dubcli.media.writer import partial_path
 from dubcli.records import Progress
 
@@ -100,7 +101,8 @@ def _is_whole(job: Job, known: JobStatus) -> bool:
 def _sweep(plan: Plan, standing: Standing) -> None:
     """Remove what a killed batch has left half written."""
     for output in (*standing.begun(), *(job.output for job in plan.jobs)):
-        partial_path(output).unlink(missing_ok=True)
+        for left in (partial_path(output), mixed_path(output)):
+            left.unlink(missing_ok=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -159,7 +161,7 @@ class _Run:
             resumed = made.fingerprint if made is not None and self._options.resume else ""
             worker.job = job
             with suppress(OSError):  # it has died; _hear finds out why
-                worker.link.send(Task(job, resumed, replace=job.output.exists()))
+                worker.link.send(Task(job, resumed, job.output.exists(), self._options.resume))
         return any(worker.job is not None for worker in self._workers)
 
     def _hire(self) -> _Worker:

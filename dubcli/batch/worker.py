@@ -12,12 +12,12 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
-from dubcli.batch.fingerprint import fingerprint
 from dubcli.batch.records import DONE, FAILED, SKIPPED, Job
 from dubcli.config import DubOptions
 from dubcli.errors import DubError, InputError, MediaError
 from dubcli.loading import Models, load_models
 from dubcli.pipeline import dub
+from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.records import DubReport, Progress
 
 NOTICE_S = 0.2  # between two notices of a stage's progress
@@ -30,6 +30,7 @@ class Task:
     job: Job
     fingerprint: str  # of the output that is there already, whole; empty if there is none
     replace: bool  # whether the output may be replaced
+    resume: bool = True  # whether finished parts are kept and used
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Dubber:
 
     def _do(self, task: Task, on_progress: Callable[[Progress], None]) -> Outcome:
         started, job = time.perf_counter(), task.job
-        made_from = fingerprint(job, self.checkpoints)
+        made_from = fingerprint(job.video, job.speech, job.options, self.checkpoints)
         if made_from == task.fingerprint:
             return Outcome(SKIPPED)
         if self.models is None:
@@ -84,6 +85,7 @@ class Dubber:
             job.output,
             models=self.models,
             options=options,
+            resume=task.resume,
             on_progress=on_progress,
         )
         size = _settle(job)

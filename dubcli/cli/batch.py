@@ -16,12 +16,18 @@ from rich.progress import Progress as Bars
 from dubcli.batch.records import DONE, FAILED, SKIPPED, STARTED, STATES, BatchReport, JobStatus
 from dubcli.cli import console
 from dubcli.cli.options import (
+    Allow8bitOption,
     AudioEncoderOption,
+    AudioOption,
+    BedFadeOption,
+    BedLevelOption,
     CacheFolderOption,
     CacheLimitOption,
     CloseInSilenceOption,
+    CodecOption,
     CrfOption,
     DebugMaskOption,
+    DeinterlaceOption,
     DeviceOption,
     FaceOption,
     FaceReferencesOption,
@@ -30,9 +36,13 @@ from dubcli.cli.options import (
     LoudnessOption,
     MaskFeatherOption,
     MaskGrowOption,
+    MaxPixelsOption,
+    MaxSecondsOption,
     ModelsOption,
     MouthScaleOption,
+    PixelFormatOption,
     PresetOption,
+    ProvenanceOption,
     RangeOption,
     SpeechAtOption,
     UseCacheOption,
@@ -40,6 +50,7 @@ from dubcli.cli.options import (
 from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.records import Progress
+from dubcli.timecode import parse_rate
 
 if TYPE_CHECKING:
     from dubcli.batch.run import OnJob
@@ -50,7 +61,9 @@ MOST_COUNTED = 99
 SourceArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="VIDEOS", help="Folder of videos, or jobs in .csv or .json.", show_default=False
+        metavar="VIDEOS",
+        help="Folder of videos, jobs (.csv, .json) or timeline (.otio, .edl, .fcpxml).",
+        show_default=False,
     ),
 ]
 SpeechesArgument = Annotated[
@@ -62,6 +75,10 @@ FolderOption = Annotated[
     typer.Option(
         "--output", "-o", help="Folder of the outputs.", show_default="the folder of the job list"
     ),
+]
+RateOption = Annotated[
+    str | None,
+    typer.Option(help="Frame rate of an .edl: 25, 29.97, 24000/1001.", show_default=False),
 ]
 WorkersOption = Annotated[int, typer.Option(help="Processes that dub at the same time, 1 to 256.")]
 HaltOption = Annotated[
@@ -91,6 +108,7 @@ def batch(
     videos: SourceArgument = None,
     speech: SpeechesArgument = None,
     output: FolderOption = None,
+    rate: RateOption = None,
     status: StatusOption = None,
     workers: WorkersOption = BATCH_DEFAULTS.workers,
     halt_on_error: HaltOption = BATCH_DEFAULTS.halt_on_error,
@@ -110,8 +128,18 @@ def batch(
     mask_feather: MaskFeatherOption = DEFAULTS.mask_feather,
     debug_mask: DebugMaskOption = DEFAULTS.debug_mask,
     loudness: LoudnessOption = DEFAULTS.loudness,
+    audio: AudioOption = DEFAULTS.audio,
+    bed_level: BedLevelOption = DEFAULTS.bed_level,
+    bed_fade: BedFadeOption = DEFAULTS.bed_fade,
+    provenance: ProvenanceOption = DEFAULTS.provenance,
+    max_pixels: MaxPixelsOption = DEFAULTS.max_pixels,
+    max_seconds: MaxSecondsOption = DEFAULTS.max_seconds,
     crf: CrfOption = DEFAULTS.crf,
     preset: PresetOption = DEFAULTS.preset,
+    codec: CodecOption = DEFAULTS.codec,
+    pixel_format: PixelFormatOption = DEFAULTS.pixel_format,
+    allow_8bit: Allow8bitOption = DEFAULTS.allow_8bit,
+    deinterlace: DeinterlaceOption = DEFAULTS.deinterlace,
     threads: WorkerThreadsOption = DEFAULTS.threads,
     overwrite: ReplaceOption = DEFAULTS.overwrite,
     cache: UseCacheOption = DEFAULTS.cache.use,
@@ -119,7 +147,7 @@ def batch(
     cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
     as_json: JsonOption = False,
 ) -> None:
-    """Dub many videos: two folders paired by name, or a list of jobs in CSV or JSON.
+    """Dub many videos: two folders paired by name, a list of jobs, or a timeline.
 
     What is done already is left out. The exit code is 10 and the number of files that failed.
     """
@@ -148,14 +176,25 @@ def batch(
         mask_feather=mask_feather,
         debug_mask=debug_mask,
         loudness=loudness,
+        audio=audio,
+        bed_level=bed_level,
+        bed_fade=bed_fade,
+        provenance=provenance,
+        max_pixels=max_pixels,
+        max_seconds=max_seconds,
         crf=crf,
         preset=preset,
+        codec=codec,
+        pixel_format=pixel_format,
+        allow_8bit=allow_8bit,
+        deinterlace=deinterlace,
         threads=threads,
         overwrite=overwrite,
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
     options = BatchOptions(workers=workers, halt_on_error=halt_on_error, resume=resume)
-    plan = plan_batch(videos, speech, output=output, options=shared)
+    edl_rate = None if rate is None else parse_rate(rate, "--rate")
+    plan = plan_batch(videos, speech, output=output, options=shared, rate=edl_rate)
     for sentence in plan.unpaired:
         console.print_error(f"warning: {sentence}")
     from dubcli.batch.run import run_batch

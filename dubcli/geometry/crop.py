@@ -8,7 +8,7 @@ expression and turn alone.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dubcli.geometry.camera import HEAD_TO_IMAGE, rotation_matrix
 from dubcli.geometry.morphable import OUTER_LIP_RING
-from dubcli.records import Bytes, Crop, Float, Integers
+from dubcli.records import Bytes, Crop, Float, Integers, Patch
 
 CROP_SIZE = 256
 CROP_PX_PER_CM = 12.8  # 20 cm across the crop: from the brow to a wide open chin
@@ -133,20 +133,16 @@ def feather(mask: Bytes, sigma: float = FEATHER) -> Float:
     return _rise(np.pad(mask, 1), 2 * sigma)[1:-1, 1:-1]
 
 
-def tinted(rgb: Bytes, weight: Float, crop: Crop) -> Bytes:
-    """Return a frame with what a patch replaced tinted, and the edge of that drawn.
-
-    Args:
-        rgb: The frame, [H, W, 3]; not changed.
-        weight: How much of the patch shows, [S, S], 0 to 1.
-        crop: Where the patch belongs.
-    """
-    inside = (weight > 0).astype(np.uint8)
-    edge = (inside - cv2.erode(inside, np.ones((3, 3), np.uint8))).astype(np.float32)
-    for colour, share in ((TINT, TINT_SHARE * weight), (EDGE, edge)):
-        patch = np.full((*weight.shape, 3), colour, dtype=np.float32)
-        rgb = paste_back(rgb, patch, share, crop)
-    return rgb
+def tinted(patch: Patch) -> Patch:
+    """Return a patch that shows where it lies: tinted as far as it shows, its edge drawn."""
+    inside = (patch.share > 0).astype(np.uint8)
+    edge = inside > cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=0)
+    picture = patch.picture + TINT_SHARE * (np.array(TINT, np.float32) - patch.picture)
+    return replace(
+        patch,
+        picture=np.where(edge[:, :, None], np.array(EDGE, np.float32), picture),
+        share=np.where(edge, np.float32(1), patch.share),
+    )
 
 
 def _rise(mask: Bytes, ramp_px: float) -> Float:
@@ -191,10 +187,25 @@ class Detail:
     motion_px: Float  # [S, S, 2] from each crop pixel to where its texture lies in the source
 
 
-def paste_back(
+def lay_over(rgb: Bytes, patch: Patch | None) -> Bytes:
+    """Return a new frame with a patch laid over it, [H, W, 3]; None: with nothing.
+
+    Pixels that it does not reach are the frame's, bit for bit.
+    """
+    result = rgb.copy()
+    if patch is not None:
+        height, width = patch.share.shape
+        region = result[patch.top : patch.top + height, patch.left : patch.left + width]
+        share = patch.share[:, :, None]
+        mixed = region + share * (patch.picture - region)
+        region[:] = np.where(share > 0, np.rint(mixed).astype(np.uint8), region)
+    return result
+
+
+def placed(
     rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail | None = None
-) -> Bytes:
-    """Return the frame with the patch laid over it.
+) -> Patch | None:
+    """Return a crop's patch as it lies in the frame; None where it lies outside.
 
     Args:
         rgb: The frame, [H, W, 3]; not changed.
@@ -204,12 +215,12 @@ def paste_back(
         detail: The frame's own texture, added at the frame's resolution; None: none.
 
     Returns:
-        A new frame. Pixels that the weight does not reach are the source's, bit for bit; so are
-        those whose patch is the detail's base, at full share and without motion.
+        What is shown where. It is the frame's own picture, bit for bit, where the patch is the
+        detail's base, at full share and without motion.
     """
     rows, columns = np.nonzero(weight)
     if not len(rows):
-        return rgb.copy()
+        return None
     # Only what the weight reaches is touched; detail is read from as far beside it as it moved.
     reach = PASTE_MARGIN + (0.0 if detail is None else float(np.abs(detail.motion_px).max()))
     low = np.array([columns.min(), rows.min()]) - reach
@@ -222,9 +233,8 @@ def paste_back(
     left, top = np.maximum(np.floor(reached.min(0)).astype(int), 0)
     right = min(int(np.ceil(reached[:, 0].max())), width)
     bottom = min(int(np.ceil(reached[:, 1].max())), height)
-    result = rgb.copy()
     if right <= left or bottom <= top:
-        return result
+        return None
     matrix = _for_opencv(inverse - np.array([[0, 0, left], [0, 0, top]]))
     size = (right - left, bottom - top)
 
@@ -234,7 +244,7 @@ def paste_back(
         made = cv2.warpAffine(picture, matrix, size, flags=method, borderMode=border)
         return np.asarray(made, dtype=np.float32)
 
-    region = result[top:bottom, left:right]
+    region = rgb[top:bottom, left:right]
     enlarged = enlarge(patch, cv2.INTER_CUBIC)
     if detail is not None:
         lacking = region - enlarge(detail.base, cv2.INTER_CUBIC)
@@ -248,10 +258,8 @@ def paste_back(
             borderMode=cv2.BORDER_REPLICATE,
         )
         enlarged = enlarged + enlarge(detail.share, cv2.INTER_LINEAR)[:, :, None] * moved
-    share = enlarge(weight, cv2.INTER_LINEAR)[:, :, None]
-    mixed = region + share * (np.clip(enlarged, 0, 255) - region)
-    result[top:bottom, left:right] = np.where(share > 0, np.rint(mixed).astype(np.uint8), region)
-    return result
+    share = enlarge(weight, cv2.INTER_LINEAR)
+    return Patch(int(top), int(left), np.clip(enlarged, 0, 255), share)
 
 
 def detail_share(

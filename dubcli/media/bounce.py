@@ -4,11 +4,12 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 
 from dubcli.errors import MediaError
+from dubcli.media.planes import canvas_for
 from dubcli.media.reader import FrameReader
 from dubcli.records import Frame, VideoInfo
 
 BLOCK_FRAMES = 32
-BLOCK_BYTES = 64 * 2**20  # 24 frames at 720p, 10 at 1080p
+BLOCK_BYTES = 96 * 2**20  # 24 frames at 720p, 10 at 1080p
 
 
 def bounced_indices(source_count: int, length: int) -> Iterator[int]:
@@ -62,7 +63,8 @@ def bounced_frames(info: VideoInfo, source_count: int, length: int) -> Iterator[
 
 
 def _bounce(info: VideoInfo, source_count: int) -> Iterator[Frame]:
-    block = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // (info.width * info.height * 3)))
+    frame_bytes = info.width * info.height * 3 + canvas_for(info).frame_bytes
+    block = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // frame_bytes))
     while True:
         yield from forward_frames(info, 0, source_count)
         for stop in range(source_count - 1, 1, -block):

@@ -26,6 +26,7 @@ _MATRICES = {
     "bt2020c": "bt2020",
 }
 _RGB_PREFIXES = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "bayer", "x2")
+_FULL_PREFIXES = (*_RGB_PREFIXES, "gray")
 
 
 def is_rgb(pixel_format: str) -> bool:
@@ -65,7 +66,25 @@ def colour_range(info: VideoInfo) -> str:
     return "pc" if info.colour_range == "pc" and not is_rgb(info.pixel_format) else "tv"
 
 
-def output_tags(info: VideoInfo) -> dict[str, str]:
+def conversion(info: VideoInfo, source: str, output: str) -> dict[str, str]:
+    """Return the arguments of the scale filter between two pixel formats of a video.
+
+    Args:
+        info: The video: matrix and range of yuv.
+        source: ffmpeg's name of the one format.
+        output: ffmpeg's name of the other.
+    """
+    to_rgb = is_rgb(output) and not is_rgb(source)
+    made = {"flags": DECODE_FLAGS if to_rgb else ENCODE_FLAGS}
+    for side, pixel_format in (("in", source), ("out", output)):
+        full = pixel_format.startswith(_FULL_PREFIXES)
+        made[f"{side}_range"] = "pc" if full else colour_range(info)
+        if not full:
+            made[f"{side}_color_matrix"] = colour_matrix(info)
+    return made
+
+
+def output_tags(info: VideoInfo, pixel_format: str) -> dict[str, str]:
     """Return the colour tags of the output, as arguments of the setparams filter.
 
     What the source does not say stays unsaid, so a player guesses the same for both files. The
@@ -73,29 +92,13 @@ def output_tags(info: VideoInfo) -> dict[str, str]:
 
     Args:
         info: The source video.
+        pixel_format: Of the output.
     """
-    kept = info.colour_space in _MATRICES
-    full = colour_range(info) == "pc"
+    kept = info.colour_space in _MATRICES and not is_rgb(pixel_format)
+    full = colour_range(info) == "pc" or is_rgb(pixel_format)
     return {
         "range": "pc" if full else ("tv" if info.colour_range == "tv" else "unknown"),
         "color_primaries": info.colour_primaries or "unknown",
         "color_trc": info.colour_transfer or "unknown",
         "colorspace": str(info.colour_space) if kept else "unknown",
     }
-
-
-def output_pixel_format(info: VideoInfo) -> str:
-    """Return the pixel format to encode: the source's chroma, in 8 bit; yuv444p for odd sizes.
-
-    4:2:0 stores one chroma sample per 2 x 2 pixels and 4:2:2 one per 2 x 1, so libx264 refuses
-    an odd size in them; 4:4:4 has no such limit, and cropping a line off would move the picture.
-
-    Args:
-        info: The source video.
-    """
-    odd_width, odd_height = info.width % 2 == 1, info.height % 2 == 1
-    if info.pixel_format in {"yuv444p", "yuvj444p"} or odd_width:
-        return "yuv444p"
-    if info.pixel_format in {"yuv422p", "yuvj422p"}:
-        return "yuv422p"
-    return "yuv444p" if odd_height else "yuv420p"

@@ -6,6 +6,7 @@ what is inside a file from reaching out.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,18 +14,17 @@ from typing import Any
 
 import ffmpeg
 
-from dubcli.config import DubOptions
+from dubcli.media.codecs import Encoding
 from dubcli.media.colour import (
     DECODE_FLAGS,
     ENCODE_FLAGS,
-    colour_matrix,
     colour_range,
-    is_rgb,
-    output_pixel_format,
+    conversion,
     output_tags,
 )
+from dubcli.media.planes import canvas_for
 from dubcli.media.soundtrack import Soundtrack
-from dubcli.records import Arrangement, AudioInfo, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Carried, VideoInfo
 
 PROTOCOLS = "file,pipe"
 # Demuxers whose files hold their own pictures and sound. Not among them, on purpose: hls, dash,
@@ -40,6 +40,7 @@ PAIR_CRF = 20
 PAIR_BITS_PER_S = 1_600_000  # both pictures together, at most
 PAIR_SOUND_BITS_PER_S = 96_000
 _QUIET = ["-nostdin", "-hide_banner", "-loglevel", "error"]
+_TOLD = ["-y", "-nostats", "-progress", "pipe:1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,14 @@ class FrameRange:
     # Variable rate only: the frames are put on the grid origin + k / frame_rate, k = 0, 1, ...
     # whatever seek_s is; grid positions before it hold the first frame decoded.
     origin_pts: int | None = None  # in the stream's time base
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """In what encoded pictures come on standard input."""
+
+    format: str  # "mov" or "matroska"
+    display_aspect: Fraction | None = None  # where the format's own word is not to be trusted
 
 
 def file_url(path: Path) -> str:
@@ -91,7 +100,7 @@ def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
 
 
 def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> list[str]:
-    """Return the arguments that write frames as rgb24 to standard output.
+    """Return the arguments that write frames to standard output, as ``canvas_for`` has them.
 
     Every coded frame comes out once, in order, whatever its timestamp; only where
     ``wanted.origin_pts`` is given are frames dropped and repeated to a constant rate.
@@ -107,16 +116,19 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     if wanted.origin_pts is not None:
         options["copyts"] = None
     video = _file_input(info.path, **options)["V:0"]
+    if info.interlaced:
+        video = video.filter("bwdif", mode="send_frame", deint="interlaced")
     if wanted.origin_pts is not None:
         video = video.filter("setpts", f"PTS-({wanted.origin_pts})")
         # Not start_time: the filter would round it to the time base and move the grid.
         video = video.filter("fps", fps=rate_text(info.frame_rate), start_time=0, round="near")
     if wanted.skip:
         video = video.filter("trim", start_frame=wanted.skip)
+    layout = canvas_for(info).layout
     scale = {"flags": DECODE_FLAGS}
-    if not is_rgb(info.pixel_format):
-        scale |= {"in_color_matrix": colour_matrix(info), "in_range": colour_range(info)}
-    video = video.filter("scale", info.width, info.height, **scale).filter("format", "rgb24")
+    if layout.family == "yuv":  # a range stays as it is
+        scale |= {"in_range": colour_range(info), "out_range": colour_range(info)}
+    video = video.filter("scale", info.width, info.height, **scale).filter("format", layout.name)
     output: dict[str, Any] = {"format": "rawvideo", "fps_mode": "passthrough"}
     if wanted.count is not None:
         output["frames:v"] = wanted.count
@@ -208,79 +220,115 @@ def measure_loudness(ffmpeg_binary: str, speech: AudioInfo, arrangement: Arrange
     return ["info" if argument == "error" else argument for argument in arguments]
 
 
-def _pictures_to_encode(info: VideoInfo) -> Any:
+def _pictures_to_encode(info: VideoInfo, encoding: Encoding, raw: str) -> Any:
     pictures = ffmpeg.input(
         "pipe:0",
         format="rawvideo",
-        pixel_format="rgb24",
+        pixel_format=raw,
         video_size=(info.width, info.height),
         framerate=rate_text(info.frame_rate),
         protocol_whitelist=PROTOCOLS,
     )["v:0"]
     return (
-        pictures.filter(
-            "scale",
-            flags=ENCODE_FLAGS,
-            in_range="pc",
-            out_range=colour_range(info),
-            out_color_matrix=colour_matrix(info),
-        )
-        .filter("format", output_pixel_format(info))
+        pictures.filter("scale", **conversion(info, raw, encoding.pixel_format))
+        .filter("format", encoding.pixel_format)
         .filter("setsar", rate_text(info.pixel_aspect))
-        .filter("setparams", **output_tags(info))
+        .filter("setparams", **output_tags(info, encoding.pixel_format))
     )
 
 
 def encode(
-    ffmpeg_binary: str,
-    partial: Path,
-    info: VideoInfo,
-    *,
-    speech: AudioInfo,
-    soundtrack: Soundtrack,
-    options: DubOptions,
-    arrangement: Arrangement,
+    ffmpeg_binary: str, part: Path, info: VideoInfo, encoding: Encoding, raw: str
 ) -> list[str]:
-    """Return the arguments that encode rgb24 frames from standard input with a speech file.
+    """Return the arguments that encode raw frames from standard input, without sound.
 
     ffmpeg reports the number of frames it wrote to standard output (``-progress``).
 
     Args:
         ffmpeg_binary: Path of ffmpeg.
-        partial: The file to write, with the extension of the output.
+        part: The QuickTime file to write: it holds any codec, and time exactly.
         info: The source video: size, rate and colour of the output.
+        encoding: How the pictures are encoded.
+        raw: The pixel format of the frames that come.
+    """
+    output: dict[str, Any] = {
+        "format": "mov",
+        **dict(encoding.arguments),
+        "r": rate_text(info.frame_rate),
+        "fps_mode": "cfr",
+    }
+    written = ffmpeg.output(_pictures_to_encode(info, encoding, raw), file_url(part), **output)
+    return [*_compile(written, ffmpeg_binary), *_TOLD]
+
+
+def finish(
+    ffmpeg_binary: str,
+    partial: Path,
+    carrier: Carrier,
+    *,
+    speech: AudioInfo,
+    soundtrack: Soundtrack,
+    arrangement: Arrangement,
+    carried: Carried | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Return the arguments that put an output together: encoded pictures, the speech, and more.
+
+    The pictures come on standard input and are not encoded again. ffmpeg reports the number of
+    frames it wrote to standard output (``-progress``).
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        partial: The file to write, with the extension of the output.
+        carrier: In what the pictures come.
         speech: The speech file.
         soundtrack: How the speech is encoded.
-        options: crf and preset.
         arrangement: What is done to the speech.
+        carried: What comes along from the source.
+        notes: Metadata to write, by name.
     """
-    pictures = _pictures_to_encode(info)
+    pictures = ffmpeg.input(
+        "pipe:0", format=carrier.format, protocol_whitelist=PROTOCOLS, format_whitelist=FORMATS
+    )
     sound = _arranged(speech, arrangement)
     if soundtrack.resampled:
         sound = sound.filter("aresample", soundtrack.rate_hz)
     output: dict[str, Any] = {
         "format": MUXERS[partial.suffix.lower()],
-        "c:v": "libx264",
-        "crf": options.crf,
-        "preset": options.preset,
-        "r": rate_text(info.frame_rate),
-        "fps_mode": "cfr",
-        "c:a": soundtrack.codec,
-        "map_metadata": -1,
-        "map_chapters": -1,
+        "c:v:0": "copy",
+        "c:a:0": soundtrack.codec,
     }
+    if carrier.display_aspect is not None:
+        output["aspect"] = rate_text(carrier.display_aspect).replace("/", ":")
     if soundtrack.resampled:
-        output["ac"] = soundtrack.channels
+        output["ac:a:0"] = soundtrack.channels
     if soundtrack.bits_per_s is not None:
-        output["b:a"] = soundtrack.bits_per_s
+        output["b:a:0"] = soundtrack.bits_per_s
     if output["format"] != "matroska":
         # Edit lists count in this unit; the default millisecond would cut or add samples.
         output["movie_timescale"] = soundtrack.rate_hz
     if output["format"] == "mp4":
         output["movflags"] = "+faststart"
-    written = ffmpeg.output(pictures, sound, file_url(partial), **output)
-    arguments = _compile(written, ffmpeg_binary)
-    return [*arguments, "-y", "-nostats", "-progress", "pipe:1"]
+    written = ffmpeg.output(pictures["v:0"], sound, file_url(partial), **output)
+    arguments = _carrying(_compile(written, ffmpeg_binary), carried)
+    for name, text in (notes or {}).items():
+        arguments[-1:-1] = ["-metadata", f"{name}={text}"]
+    return [*arguments, *_TOLD]
+
+
+def _carrying(arguments: list[str], carried: Carried | None) -> list[str]:
+    """Return a finishing command with one more input, whose streams and notes are copied."""
+    if carried is None:
+        notes = ["-map_metadata", "-1", "-map_chapters", "-1"]
+        return [*arguments[:-1], *notes, arguments[-1]]
+    count = arguments.count("-i")
+    inputs = len(arguments) - arguments[::-1].index("-i") + 1  # up to the last one's name
+    source = ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
+    source += ["-i", file_url(carried.path)]
+    copied = ["-map_metadata", str(count), "-map_chapters", str(count)]
+    for place, stream in enumerate(carried.streams, 2):  # after pictures and speech
+        copied += ["-map", f"{count}:{stream.index}", f"-c:{place}", stream.codec]
+    return [*arguments[:inputs], *source, *arguments[inputs:-1], *copied, arguments[-1]]
 
 
 def encode_pair(
@@ -352,4 +400,4 @@ def encode_pair(
         "movflags": "+faststart",
     }
     arguments = _compile(ffmpeg.output(stacked, heard, file_url(target), **output), ffmpeg_binary)
-    return [*arguments, "-y", "-nostats", "-progress", "pipe:1"]
+    return [*arguments, *_TOLD]

@@ -1,7 +1,10 @@
 """What a path must be before ffmpeg hears of it, and opening it with PyAV."""
 
 import os
+import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,6 +14,7 @@ from dubcli.config import CONTAINERS
 from dubcli.errors import InputError
 from dubcli.media.command import FORMATS, file_url
 
+_TIMECODE = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})[:;.](\d{1,3})")
 _SNIFF_BYTES = 4096
 _PLAYLIST_MARKS = (b"#extm3u", b"ffconcat", b"<mpd", b"<smoothstreamingmedia", b"[playlist]")
 _LIST_EXTENSIONS = frozenset({".m3u8", ".m3u", ".mpd", ".ffconcat", ".pls", ".sdp", ".xspf"})
@@ -35,6 +39,38 @@ def open_media(path: Path) -> InputContainer:
             f"{path}: not a video or sound file that can be read; "
             "check that it is complete, or convert it to .mp4 or .wav"
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself; nothing is decoded, and nothing of it is proved."""
+
+    duration_s: Fraction | None
+    timecode_frames: int | None  # of its first frame, counted from 00:00:00:00
+
+
+def header_of(path: Path) -> Header:
+    """Return what a file says of itself.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: As ``open_media``.
+    """
+    with open_media(path) as container:
+        duration_s = None
+        if container.duration is not None:
+            duration_s = Fraction(container.duration, av.time_base)
+        notes = [container.metadata, *(stream.metadata for stream in container.streams)]
+        codes = [note["timecode"] for note in notes if "timecode" in note]
+        rates = [stream.average_rate for stream in container.streams.video]
+        found = _TIMECODE.fullmatch(codes[0]) if codes else None
+        if found is None or not rates or not rates[0]:
+            return Header(duration_s, None)
+        hours, minutes, seconds, frames = map(int, found.groups())
+        whole = (hours * 60 + minutes) * 60 + seconds
+        return Header(duration_s, whole * round(rates[0]) + frames)
 
 
 def check_readable(path: Path) -> None:

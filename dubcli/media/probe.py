@@ -1,12 +1,15 @@
 """What a media file holds: VideoInfo and AudioInfo, or one sentence on why it cannot be used."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -64,6 +67,8 @@ _TRANSFERS = {
 _RANGES = {1: "tv", 2: "pc"}
 _RIGHT_ANGLES = (0, 90, 180, 270)
 _COUNTED_BYTES = 2**20
+_MASTERING_INTEGERS = 22
+_CHROMATICITY_UNIT, _LUMINANCE_UNIT = 50_000, 10_000  # of SMPTE ST 2086: 0.00002, 0.0001 cd/m2
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -112,7 +117,44 @@ def probe_video(path: Path) -> VideoInfo:
             colour_transfer=_TRANSFERS.get(tags.color_trc),
             colour_range="pc" if full else _RANGES.get(tags.color_range),
             pixel_aspect=1 / aspect if turned else aspect,
+            profile=stream.codec_context.profile,
+            interlaced=frame.interlaced_frame,
+            mastering_display=_mastering_display(frame),
+            content_light=_content_light(frame),
         )
+
+
+def _mastering_display(frame: VideoFrame) -> str | None:
+    """Return the screen that a picture was made on, as x264 and x265 write it."""
+    data = _side_data(frame, "MASTERING_DISPLAY_METADATA")
+    if len(data) != 4 * _MASTERING_INTEGERS:
+        return None
+    # AVMasteringDisplayMetadata: fractions of x and y of red, green, blue and white, of the least
+    # and the greatest luminance; then whether there are colours, and luminances.
+    *numbers, has_colours, has_luminance = struct.unpack(f"={_MASTERING_INTEGERS}i", data)
+    if not (has_colours and has_luminance) or 0 in numbers[1::2]:
+        return None
+    values = [Fraction(n, d) for n, d in zip(numbers[::2], numbers[1::2], strict=True)]
+    points = [round(value * _CHROMATICITY_UNIT) for value in values[:8]]
+    red, green, blue, white = (f"({x},{y})" for x, y in zip(points[::2], points[1::2], strict=True))
+    low, high = (round(value * _LUMINANCE_UNIT) for value in values[8:])
+    return f"G{green}B{blue}R{red}WP{white}L({high},{low})"
+
+
+def _content_light(frame: VideoFrame) -> tuple[int, int] | None:
+    """Return the greatest luminance of a pixel and of a frame's mean, cd/m2 (CTA-861.3)."""
+    data = _side_data(frame, "CONTENT_LIGHT_LEVEL")
+    if len(data) != struct.calcsize("=2I"):
+        return None
+    brightest, frame_average = struct.unpack("=2I", data)
+    return brightest, frame_average
+
+
+def _side_data(frame: VideoFrame, name: str) -> bytes:
+    """Return what a decoder says beside a picture; nothing where it does not say it."""
+    container = cast(SideDataContainer, frame.side_data)
+    said = [container[place] for place in range(len(container))]
+    return next((bytes(data) for data in said if data.type.name == name), b"")
 
 
 def _first_decoded(
@@ -183,6 +225,7 @@ def probe_audio(path: Path) -> AudioInfo:
             sample_count=_count_samples(path),
             codec=stream.codec_context.name,
             sample_format=first.format.packed.name,
+            layout=first.layout.name,
         )
 
 

@@ -87,10 +87,19 @@ class FfmpegProcess:
         while len(data):
             data = data[stdin.write(data) :]
 
-    def finish(self) -> int:
-        """Close standard input, wait for the end and return the exit status."""
+    def end_input(self) -> None:
+        """Close standard input: ffmpeg finishes its work meanwhile."""
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether ffmpeg has ended."""
+        return self._process.poll() is not None
+
+    def finish(self) -> int:
+        """Close standard input, wait for the end and return the exit status."""
+        self.end_input()
         return self._process.wait()
 
     def complaint(self) -> str:

@@ -1,4 +1,4 @@
-"""Decoding a video to rgb24 frames, one at a time."""
+"""Decoding a video to frames, one at a time: their own planes, and what the networks see."""
 
 import logging
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import numpy as np
 from dubcli.errors import MediaError
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.command import FrameRange, decode_video
+from dubcli.media.planes import canvas_for
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.timeline import read_timeline
 from dubcli.records import Frame, VideoInfo
@@ -29,6 +30,8 @@ def frame_range(info: VideoInfo, start: int, stop: int | None) -> FrameRange:
         stop: One past the last frame; None: to the end.
     """
     count = None if stop is None else stop - start
+    if info.interlaced:  # a field looks at those before it, which a seek would leave out
+        return FrameRange(count=count, skip=start)
     if start == 0 and not info.variable_rate:
         return FrameRange(count=count)
     timeline = read_timeline(info.path)
@@ -101,14 +104,15 @@ class FrameReader:
         process = self._process
         if process is None:
             raise ValueError("FrameReader is iterated outside its with block")
-        shape = (self._info.height, self._info.width, 3)
+        canvas = canvas_for(self._info)
         index = self._start
         while self._stop is None or index < self._stop:
-            buffer = bytearray(shape[0] * shape[1] * shape[2])
+            buffer = bytearray(canvas.frame_bytes)
             if process.read_into(buffer) < len(buffer):
                 self._judge(process, index - self._start)
                 return
-            yield Frame(index=index, rgb=np.frombuffer(buffer, np.uint8).reshape(shape))
+            planes = np.frombuffer(buffer, np.uint8)
+            yield Frame(index, canvas.show(planes), planes)
             index += 1
 
     def _judge(self, process: FfmpegProcess, count: int) -> None:

@@ -1,18 +1,25 @@
 """Encoding frames and speech to a file that appears only when it is whole."""
 
 import logging
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from dubcli.config import DubOptions
+from dubcli.config import SEGMENT_FRAMES, DubOptions
 from dubcli.errors import MediaError
+from dubcli.media import command
 from dubcli.media.binary import find_ffmpeg
-from dubcli.media.command import encode
+from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
+from dubcli.media.finish import Recipe, finish
+from dubcli.media.parts import Parts, remove_parts
+from dubcli.media.planes import canvas_for
 from dubcli.media.process import FfmpegProcess
+from dubcli.media.provenance import Mark
 from dubcli.media.soundtrack import soundtrack_for
 from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
 
@@ -33,11 +40,21 @@ def partial_path(output: Path) -> Path:
     return output.with_name(f".{output.stem}.partial{output.suffix}")
 
 
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A part at work."""
+
+    process: FfmpegProcess
+    written: int = 0
+
+
 class FrameWriter:
     """A context manager that encodes frames and muxes the speech.
 
-    ffmpeg writes ``partial_path(output)``; leaving the context without an exception, with every
-    frame written, moves it to ``output``. Otherwise it is removed and ``output`` is untouched.
+    Pictures are encoded in parts beside the output; leaving the context without an exception, with
+    every frame written, joins them and the speech in ``partial_path(output)`` and moves that to
+    ``output``. Otherwise ``output`` is untouched, and the finished parts stay only if ``identity``
+    says what they are made from: the next writer with the same one goes on after them.
     """
 
     def __init__(
@@ -49,19 +66,25 @@ class FrameWriter:
         frame_count: int,
         options: DubOptions,
         arrangement: Arrangement = AS_IT_IS,
+        identity: str = "",
+        planes: bool = False,
+        mark: Mark | None = None,
     ) -> None:
-        """Check what can be checked; ffmpeg starts on entering the context.
+        """Check what can be checked; nothing is written before the context is entered.
 
         Args:
             output: The file to write; its extension chooses the container.
             info: The source video: size, rate, chroma and colour tags of the output.
             speech: The sound of the output, to the sample in .mkv and .mov.
-            frame_count: How many frames will be written.
-            options: crf and preset.
+            frame_count: How many frames the output has.
+            options: Codec, pixel format, crf and preset.
             arrangement: What is done to the speech.
+            identity: What all frames follow from, in a line; empty: nothing is kept for another.
+            planes: Whether frames come as ``canvas_for`` has them, rather than as RGB.
+            mark: What the output says about how it was made; None: nothing.
 
         Raises:
-            InputError: If ``output`` cannot be written or is an input.
+            InputError: If ``output`` cannot be written or is an input, or the codec does not fit.
         """
         check_output(output)
         refuse_overwriting_inputs(output, [info.path, speech.path])
@@ -70,54 +93,102 @@ class FrameWriter:
         self._speech = speech
         self._arrangement = arrangement
         self._frame_count = frame_count
-        self._options = options
+        self._identity = identity
+        self._encoding = encoding_for(info, output.suffix.lower(), options)
+        self._mark = mark
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
-        self._warnings = [self._soundtrack.warning] if self._soundtrack.warning else []
+        self._warnings = list(self._encoding.warnings)
+        self._warnings += [self._soundtrack.warning] if self._soundtrack.warning else []
+        canvas = canvas_for(info)
+        self._raw = canvas.layout.name if planes else "rgb24"
+        self._shape = (canvas.frame_bytes,) if planes else (info.height, info.width, 3)
         self._partial = partial_path(output)
-        self._written = 0
-        self._process: FfmpegProcess | None = None
+        self._parts: Parts | None = None
+        self._written = 0  # frames, with those that were there
+        self._part: _Part | None = None  # the one that takes frames
+        self._ending: _Part | None = None  # the one before, which ffmpeg is finishing
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about the output; complete after leaving the context."""
         return tuple(self._warnings)
 
+    @property
+    def written(self) -> int:
+        """How many frames there are; on entering the context, those of an earlier run."""
+        return self._written
+
     def __enter__(self) -> Self:
-        arguments = encode(
-            find_ffmpeg(),
-            self._partial,
-            self._info,
-            speech=self._speech,
-            soundtrack=self._soundtrack,
-            options=self._options,
-            arrangement=self._arrangement,
-        )
-        self._process = FfmpegProcess(arguments, feed=True)
+        self._parts = Parts(self._output, self._frame_count, self._identity)
+        self._written = min(self._parts.frames, self._frame_count)
         return self
 
-    def write(self, rgb: Bytes) -> None:
+    def write(self, picture: Bytes) -> None:
         """Encode the next frame.
 
         Args:
-            rgb: uint8, [H, W, 3], of the source video's size.
+            picture: uint8, [H, W, 3] of the source video's size, or its planes.
 
         Raises:
             ValueError: If shape or type differ, there are too many frames, or the context has
                 not been entered.
             MediaError: If ffmpeg has ended.
         """
-        if self._process is None:
+        if self._parts is None:
             raise ValueError("FrameWriter.write is called outside its with block")
-        shape = (self._info.height, self._info.width, 3)
-        if rgb.shape != shape or rgb.dtype != np.uint8:
-            raise ValueError(f"frame is {rgb.dtype} {rgb.shape}, the video is uint8 {shape}")
+        if picture.shape != self._shape or picture.dtype != np.uint8:
+            raise ValueError(
+                f"frame is {picture.dtype} {picture.shape}, the video is uint8 {self._shape}"
+            )
         if self._written >= self._frame_count:
             raise ValueError(f"frame {self._written + 1} of {self._frame_count} is one too many")
+        if self._ending is not None and self._ending.process.ended:
+            self._settle(self._parts)
+        if self._part is None:
+            number = self._parts.count + (self._ending is not None)
+            self._part = _Part(self._encoder(self._parts.unfinished(number)))
+        part = self._part
         try:
-            self._process.write(np.ascontiguousarray(rgb).data.cast("B"))
+            part.process.write(np.ascontiguousarray(picture).data.cast("B"))
         except OSError as error:  # Windows reports a broken pipe as EINVAL
-            raise self._failure(self._process) from error
+            raise self._failure(part.process) from error
         self._written += 1
+        part.written += 1
+        if part.written == SEGMENT_FRAMES:
+            self._end_part(self._parts)
+
+    def _encoder(self, part: Path) -> FfmpegProcess:
+        arguments = command.encode(find_ffmpeg(), part, self._info, self._encoding, self._raw)
+        return FfmpegProcess(arguments, feed=True)
+
+    def _end_part(self, parts: Parts) -> None:
+        """Let ffmpeg finish a part while the next one begins."""
+        self._settle(parts)
+        self._ending, self._part = self._part, None
+        if self._ending is not None:
+            self._ending.process.end_input()
+
+    def _settle(self, parts: Parts) -> None:
+        """Wait for a part, check it and count it as finished."""
+        part, self._ending = self._ending, None
+        if part is None:
+            return
+        with part.process as process:
+            if process.finish() != 0:
+                raise self._failure(process)
+            if (encoded := process.frames_written()) != part.written:
+                raise MediaError(
+                    f"{self._output}: ffmpeg encoded {encoded} of {part.written} frames; "
+                    f"{self._left()}"
+                )
+            self._note(process.complaint())
+        try:
+            parts.add()
+        except OSError as error:
+            raise MediaError(
+                f"{self._output}: a part of it could not be saved ({error.strerror}); "
+                f"{self._left()}"
+            ) from error
 
     def __exit__(
         self,
@@ -125,35 +196,49 @@ class FrameWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process is None:
+        if self._parts is None:
             return
+        parts, whole = self._parts, False
         try:
             if kind is None:
-                self._complete(self._process)
+                self._complete(parts)
+                whole = True
         finally:
-            self._process.close()
-            self._process = None
-            self._partial.unlink(missing_ok=True)
+            for part in (self._part, self._ending):
+                if part is not None:
+                    part.process.close()
+            self._part = self._ending = self._parts = None
+            # A folder that vanished, or a full disk, must not hide what went wrong before.
+            with suppress(OSError):
+                self._partial.unlink(missing_ok=True)
+                if whole or not self._identity or parts.count == 0:
+                    remove_parts(parts.folder)
 
-    def _complete(self, process: FfmpegProcess) -> None:
-        """Wait for ffmpeg, check its work and put the file in its place."""
+    def _complete(self, parts: Parts) -> None:
+        """Finish the last part, join all and put the file in its place."""
         if self._written != self._frame_count:
             raise MediaError(
                 f"{self._output}: {self._written} of {self._frame_count} frames came; "
-                "nothing was saved"
+                f"{self._left()}"
             )
-        if process.finish() != 0:
-            raise self._failure(process)
-        encoded = process.frames_written()
-        if encoded != self._frame_count:
+        if self._part is not None:
+            self._end_part(parts)
+        self._settle(parts)
+        recipe = Recipe(
+            parts=parts.files(),
+            frame_rate=self._info.frame_rate,
+            frame_count=self._frame_count,
+            speech=self._speech,
+            soundtrack=self._soundtrack,
+            arrangement=self._arrangement,
+            mark=self._mark,
+        )
+        try:
+            self._note(finish(recipe, self._partial))
+        except MediaError as error:
             raise MediaError(
-                f"{self._output}: ffmpeg encoded {encoded} of {self._frame_count} frames; "
-                "nothing was saved"
-            )
-        tail = process.complaint()
-        if tail:
-            self._warnings.append(f"{self._output}: ffmpeg reported: {tail}")
-            logger.warning("%s", self._warnings[-1])
+                f"{self._output}: ffmpeg could not write the file ({error}); {self._left()}"
+            ) from error
         try:
             self._partial.replace(self._output)
         except OSError as error:
@@ -162,9 +247,22 @@ class FrameWriter:
                 "check the folder's permissions"
             ) from error
 
+    def _note(self, complaint: str) -> None:
+        """Warn of what ffmpeg complained of, once."""
+        said = f"{self._output}: ffmpeg reported: {complaint}"
+        if complaint and said not in self._warnings:
+            self._warnings.append(said)
+            logger.warning("%s", said)
+
     def _failure(self, process: FfmpegProcess) -> MediaError:
         process.finish()
         reason = process.complaint() or "it gave no reason"
         return MediaError(
-            f"{self._output}: ffmpeg could not write the file ({reason}); nothing was saved"
+            f"{self._output}: ffmpeg could not write the file ({reason}); {self._left()}"
         )
+
+    def _left(self) -> str:
+        """Say what is left of the work."""
+        if self._identity and self._parts is not None and self._parts.count:
+            return f"its first {self._parts.frames} frames are kept"
+        return "nothing was saved"

@@ -6,21 +6,28 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from dubcli.config import CONTAINERS, DEFAULTS, DubOptions
+from dubcli import __version__
+from dubcli.config import CONTAINERS, DEFAULTS, SEGMENT_FRAMES, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import Models
+from dubcli.media.binary import ffmpeg_facts
+from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
-from dubcli.media.loudness import arrange
+from dubcli.media.mixing import output_sound
+from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.provenance import Mark
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
+from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.pipeline.preparation import Ready, prepare
-from dubcli.records import Bytes, DubReport, Frame
+from dubcli.records import Bytes, DubReport, Frame, Integers
 from dubcli.report.observe import Observer
 from dubcli.report.records import Curves, QcReport, numbers_of
 from dubcli.report.write import check_report, write_report
@@ -35,6 +42,7 @@ def dub(
     models: Models | None = None,
     options: DubOptions = DEFAULTS,
     report: Path | None = None,
+    resume: bool = False,
     on_progress: OnProgress | None = None,
 ) -> DubReport:
     """Make the mouth in a video say other words, and write the result.
@@ -46,6 +54,9 @@ def dub(
         models: From ``load_models``; None: loaded as the options say.
         options: See ``DubOptions``.
         report: Where a QC report goes once the output is complete: .html or .json; None: nowhere.
+        resume: Keep finished parts of the output beside it if this is interrupted, and go on after
+            those that an earlier run with the same inputs, settings and weights has left. The
+            output is the same, to the bit.
         on_progress: Called often with the running stage's progress.
 
     Returns:
@@ -59,33 +70,43 @@ def dub(
     clock, warnings = Clock(on_progress), list[str]()
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], CONTAINERS, options)
+    encoding_for(info, output.suffix.lower(), options)  # refuse before the work, not after it
     if report is not None:
         check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     length = len(ready)
     started = time.perf_counter()
-    arrangement, said = arrange(
-        speech, ready.plan.sound_s, options, start_s=ready.plan.speech_start_s
-    )
-    clock.add("sound", time.perf_counter() - started)
-    warnings += said
     observer = None if report is None else Observer(ready.analysis, ready.coverage, ready.draw)
-    dubbed = 0
+    dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
     with (
+        output_sound(info, speech, ready.plan, output, options) as sound,
         FrameWriter(
             output,
             info,
-            speech=speech,
-            arrangement=arrangement,
+            speech=sound.info,
+            arrangement=sound.arrangement,
             frame_count=length,
             options=options,
+            identity=_identity(ready) if resume else "",
+            planes=True,
+            mark=_mark(ready),
         ) as writer,
         closing(prefetch(ready.frames())) as frames,
     ):
+        clock.add("sound", time.perf_counter() - started)
+        warnings += sound.warnings
+        first = writer.written
+        if first:
+            warnings.append(f"went on after the {first} frames that an earlier run had finished")
+        for was_dubbed in islice(painted, first):
+            dubbed += was_dubbed
+            if observer is not None:
+                observer.note(dubbed=was_dubbed)
         mouths = ready.mouths() if observer is None else observer.watch(ready.mouths())
-        for done in clock.watch("render", ready.face.render(frames, mouths), length):
+        rendered = ready.face.render(frames, mouths, *_from(first, ready))
+        for done in clock.watch("render", rendered, length - first):
             started = time.perf_counter()
-            writer.write(done.rgb)
+            writer.write(canvas.lay_over(done.source, done.patch))
             clock.add("encode", time.perf_counter() - started)
             dubbed += done.dubbed
             if observer is not None:
@@ -99,6 +120,33 @@ def dub(
         write_report(observed, report, watch=partial(clock.watch, "report"))
         clock.seconds["report"] = time.perf_counter() - started
     return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings), report=report)
+
+
+def _identity(ready: Ready) -> str:
+    """Return what the parts of an output follow from, to the bit."""
+    weights = {entry.name: entry.sha256 for entry in ready.models.checkpoints}
+    number = fingerprint(ready.info.path, ready.speech.path, ready.options, weights)
+    return f"{number} {ready.models.device.type} {ffmpeg_facts().version} {SEGMENT_FRAMES}"
+
+
+def _painted(ready: Ready) -> Iterator[bool]:
+    """Yield whether each output frame is rendered, and not left as it is."""
+    return (ready.face.dubs(t) for t in ready.plan.indices())
+
+
+def _from(first: int, ready: Ready) -> tuple[set[int] | None, Integers | None]:
+    """Return what tells ``FaceRenderer.render`` to begin with an output frame."""
+    if first == 0:
+        return None, None
+    return set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+
+
+def _mark(ready: Ready) -> Mark | None:
+    """Return what the output is to say about how it was made."""
+    if not ready.options.provenance:
+        return None
+    weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
+    return Mark(f"dubcli {__version__}", weights)
 
 
 def _observed(

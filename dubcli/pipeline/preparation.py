@@ -1,6 +1,5 @@
 """All that comes between the two passes: speech to motion, and the lip references."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -15,6 +14,7 @@ from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import Models, load_models
 from dubcli.media.audio import AudioReader
 from dubcli.media.lengths import LengthPlan, plan_output
+from dubcli.media.limits import refuse_too_large
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
@@ -48,7 +48,6 @@ from dubcli.stages.sync import (
 BLOCK_FRAMES = 1000  # whose vertices are in memory at once
 AFTERWARDS_S = 1  # of silence after speech that is placed: enough for the mouth to close
 HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as speech
-DEEP = re.compile(r"(9|10|12|14|16)(?:le|be)$")  # pixel formats of more than 8 bits a channel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +109,8 @@ def prepare(
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
+    _refuse_interlaced(info, options)
+    refuse_too_large(info, speech, options)
     if info.frame_count is not None:  # refuse before the work, not after it
         plan_output(info.frame_count, speech.duration_s, info.frame_rate, options)
     started = time.perf_counter()
@@ -146,6 +147,15 @@ def prepare(
     return Ready(info, speech, models, options, plan, analysis, coverage, motion, draw, face)
 
 
+def _refuse_interlaced(info: VideoInfo, options: DubOptions) -> None:
+    """Refuse video that has to be made progressive, unless that is asked for."""
+    if info.interlaced and not options.deinterlace:
+        raise InputError(
+            f"{info.path}: the video is interlaced; add --deinterlace to dub it as progressive "
+            "video of the same frame rate, or convert it first"
+        )
+
+
 def _lip_banks(analysis: Analysis, person: Integers, usable: Facts, lip: int) -> Integers:
     """Return the lip references of everybody who is dubbed: nobody has another's mouth."""
     return np.concatenate(
@@ -179,11 +189,6 @@ def _format_warnings(info: VideoInfo) -> Iterator[str]:
         yield (
             f"the video's frame rate varies; the output has a constant "
             f"{float(info.frame_rate):.3f} frames a second"
-        )
-    if depth := DEEP.search(info.pixel_format):
-        yield (
-            f"the video has {depth[1]} bits a channel ({info.pixel_format}); the output has 8: "
-            "expect banding, most of all in HDR"
         )
 
 

@@ -21,7 +21,8 @@ from dubcli.geometry.crop import (
     crop_for_head,
     cut_out,
     feather,
-    paste_back,
+    lay_over,
+    placed,
     tinted,
 )
 from dubcli.geometry.morphable import MorphableModel
@@ -34,7 +35,7 @@ from dubcli.networks.renderer import (
     join,
     prefer_alike,
 )
-from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack
+from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, Integers, MouthTrack, Patch
 from dubcli.stages.select import face_window
 
 RENDERINGS = 2  # of each frame: the new geometry and the source's own
@@ -48,6 +49,8 @@ class DubbedFrame:
     rgb: Bytes  # [H, W, 3]
     dubbed: bool  # whether any pixel was rendered
     mask: Bytes | None  # [S, S] what was rendered, in the crop
+    source: Frame
+    patch: Patch | None = None  # what was laid over the source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -251,6 +254,11 @@ class FaceRenderer:
             while waiting:
                 yield self._finish(*waiting.popleft()[1:], seen, workers)
 
+    def dubs(self, t: int) -> bool:
+        """Return whether anything is rendered into source frame t; otherwise it stays as it is."""
+        shown = bool(self._analysis.valid[t]) and float(self._amount[t]) > 0
+        return int(self._person[t]) in self._banks and shown
+
     def _workers(self) -> Executor:
         """Return what runs the two renderings of a frame side by side.
 
@@ -290,8 +298,8 @@ class FaceRenderer:
         t, rgb = item.frame.index, item.frame.rgb
         amount = float(self._amount[t])
         own_lips = self._banks.get(int(self._person[t]))
-        if item.crop is None or item.picture is None or own_lips is None or amount <= 0:
-            return DubbedFrame(rgb, dubbed=False, mask=None)
+        if item.crop is None or item.picture is None or own_lips is None or not self.dubs(t):
+            return DubbedFrame(rgb, dubbed=False, mask=None, source=item.frame)
         source = self._draw.source_mesh(self._analysis, t)
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
         here = self._draw.in_crop(source, self._analysis, t, item.crop)
@@ -313,10 +321,10 @@ class FaceRenderer:
         shift = colour_shift(base, picture.astype(np.float32), shown)
         weight = feather(shown, self._mask.feather_px / 2) * min(1.0, amount / SHOW_FULLY)
         detail = self._draw.detail(base + shift, there, here)
-        dubbed = paste_back(rgb, patch + shift, weight, item.crop, detail)
-        if self._mask.tint:
-            dubbed = tinted(dubbed, weight, item.crop)
-        return DubbedFrame(dubbed, dubbed=True, mask=shown)
+        laid = placed(rgb, patch + shift, weight, item.crop, detail)
+        if self._mask.tint and laid is not None:
+            laid = tinted(laid)
+        return DubbedFrame(lay_over(rgb, laid), True, shown, item.frame, laid)
 
     @torch.no_grad()
     def _render_crop(

@@ -187,14 +187,15 @@ def teachers_statistics(
     Args:
         teacher: The encoder.
         pieces: Clean sound, [B, N].
-        units: How many clusters (k-means++).
+        units: How many clusters (k-means).
         seed: Of their first places.
     """
     with torch.no_grad():
         features = torch.cat([teacher(piece[None])[0] for piece in pieces])
     mean, deviation = features.mean(0), features.std(0)
     scaled: Float = ((features - mean) / deviation)[:CLUSTERED].numpy()
-    centres, _ = kmeans2(scaled, units, minit="++", seed=np.random.default_rng(seed))
+    # Not minit="++": its first places take scipy minutes, and the frames are many to a unit.
+    centres, _ = kmeans2(scaled, units, minit="points", seed=np.random.default_rng(seed))
     return mean, deviation, torch.from_numpy(centres.astype(np.float32))
 
 

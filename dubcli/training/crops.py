@@ -20,7 +20,7 @@ from dubcli.geometry.crop import crop_for_head, cut_out, transform
 from dubcli.geometry.morphable import MorphableModel, vertices
 from dubcli.records import Analysis, Bytes, Crop, Float, Frame, Integers, TrackedFace
 from dubcli.stages.fit import fit
-from dubcli.training.data import Landmarks, interpolate_gaps
+from dubcli.training.data import Landmarks, interpolate_gaps, store_arrays
 
 JPEG_QUALITY = 95
 FULL_COLOUR = 0x111111  # 4:4:4, colour is not halved
@@ -140,11 +140,8 @@ def crops_of_arrays(s: Mapping[str, NDArray[Any]]) -> CroppedClip:
 
 
 def store_crops(folder: Path, name: str, clip: CroppedClip) -> None:
-    """Write a clip's crops beside their place, then rename."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.npz"
-    np.savez(partial, **arrays_of_crops(clip))  # type: ignore[arg-type]
-    partial.replace(folder / f"{name}.npz")
+    """Put a clip's crops into a folder of the cache."""
+    store_arrays(folder, name, arrays_of_crops(clip))
 
 
 def load_crops(folder: Path, name: str) -> CroppedClip | None:

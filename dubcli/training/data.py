@@ -8,12 +8,13 @@ a row needs the columns clip, split, kind, speaker, set, seconds, fps, face_px, 
 
 import csv
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dubcli.errors import InputError
 from dubcli.records import Float
@@ -99,6 +100,17 @@ def read_clips(data: Path) -> list[Clip]:
         raise InputError(f"{listing}: no column {error}; see dubcli/training/data.py") from error
 
 
+def store_arrays(folder: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a clip's arrays to ``folder/name.npz``.
+
+    They are written beside their place, then renamed: no half file is ever read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{name}.npz"
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    partial.replace(folder / f"{name}.npz")
+
+
 def load_landmarks(cache: Path, clip: Clip) -> Landmarks | None:
     """Return a clip's cached landmarks, or None where too few frames show a face."""
     file = cache / "landmarks" / f"{clip.name}.npz"
@@ -115,17 +127,36 @@ def load_landmarks(cache: Path, clip: Clip) -> Landmarks | None:
 
 
 def store_landmarks(cache: Path, clip: Clip, found: Landmarks) -> None:
-    """Write a clip's landmarks beside their place, then rename: no half file is ever read."""
-    target = cache / "landmarks" / f"{clip.name}.npz"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name("." + target.name)
-    np.savez(
-        partial,
-        landmarks=found.landmarks_px,
-        pts=found.time_s,
-        size=np.array(found.size_px),
-    )
-    partial.replace(target)
+    """Put a clip's landmarks into the cache."""
+    arrays = {
+        "landmarks": found.landmarks_px,
+        "pts": found.time_s,
+        "size": np.array(found.size_px),
+    }
+    store_arrays(cache / "landmarks", clip.name, arrays)
+
+
+class SpeakerDraw(Generic[Content]):
+    """Draws what belongs to a random speaker of a random set: speakers of a set equally often.
+
+    Args:
+        sets: Set -> speaker -> what belongs to the speaker.
+        share: Set -> odds; sets without are never drawn.
+    """
+
+    def __init__(
+        self, sets: Mapping[str, Mapping[str, Content]], share: Mapping[str, float]
+    ) -> None:
+        """Order sets and speakers, so that a seed always means the same."""
+        self._names = [name for name in share if name in sets]
+        odds = np.array([share[name] for name in self._names])
+        self._odds = odds / odds.sum()
+        self._sets = {name: (sets[name], sorted(sets[name])) for name in self._names}
+
+    def draw(self, generator: np.random.Generator) -> Content:
+        """Return what belongs to the speaker drawn."""
+        of_set, speakers = self._sets[self._names[generator.choice(len(self._names), p=self._odds)]]
+        return of_set[speakers[generator.integers(len(speakers))]]
 
 
 def interpolate_gaps(landmarks_px: Float) -> Float:

@@ -23,6 +23,7 @@ from dubcli.geometry.morphable import (
 from dubcli.metrics.lip_sync import closure_recall, correlation, deviation_ratio
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.records import Float
+from dubcli.training.data import SpeakerDraw
 from dubcli.training.recipe import Between
 from dubcli.training.speech import SpokenClip, as_tensor, mirror_permutation, speech_of_arrays
 
@@ -134,14 +135,12 @@ class GeometryProblem:
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Return features [B, 2T, W], motions [B, T, L, 3] and the style motions of B clips."""
         t = self.training
-        sets = [s for s in t.set_share if s in speech]
-        odds = np.array([t.set_share[s] for s in sets])
+        speakers = SpeakerDraw(speech, t.set_share)
         features: list[Tensor] = []
         motions: list[Tensor] = []
         styles: list[Tensor] = []
         while len(features) < t.batch:
-            of_set = speech[sets[generator.choice(len(sets), p=odds / odds.sum())]]
-            clips = of_set[sorted(of_set)[generator.integers(len(of_set))]]
+            clips = speakers.draw(generator)
             clip = clips[generator.integers(len(clips))]
             version = clip.versions[generator.integers(len(clip.versions))]
             made = self._window(version, generator)
@@ -232,11 +231,16 @@ class MadeAndTrue:
 @torch.no_grad()
 def made_and_true(network: LipSyncNet, problem: GeometryProblem, clip: StoredSpeech) -> MadeAndTrue:
     """Return what the network makes of a clip's plain sound in its own style."""
-    plain, device = clip.versions[0], next(network.parameters()).device
-    true = problem.motion(plain.beta)
-    style = network.style(true[None].to(device))
-    made = network(as_tensor(plain.features)[None].to(device), style).displacement[0].cpu()
-    return MadeAndTrue(made, true)
+    true = problem.motion(clip.versions[0].beta)
+    return MadeAndTrue(_generated(network, clip.versions[0], true), true)
+
+
+def _generated(network: LipSyncNet, sound: SpokenClip, own: Tensor) -> Tensor:
+    """Return the motion made of a sound in the style of somebody's own, [T, L, 3]."""
+    device = next(network.parameters()).device
+    features = as_tensor(sound.features)[None].to(device)
+    made: Tensor = network(features, network.style(own[None].to(device))).displacement[0].cpu()
+    return made
 
 
 @torch.no_grad()
@@ -248,19 +252,10 @@ def judge(
     ``swapped`` is the correlation with the next clip's sound, which should be near 0.
     """
     rows = []
-    device = next(network.parameters()).device
-
-    def generate(sound: SpokenClip, style: Tensor) -> Tensor:
-        """Return the motion that the network makes of a sound, [T, L, 3]."""
-        features = as_tensor(sound.features)[None].to(device)
-        made: Tensor = network(features, style).displacement[0].cpu()
-        return made
-
     for k, clip in enumerate(clips):
         plain, other = clip.versions[0], clips[(k + 1) % len(clips)].versions[0]
         true = problem.motion(plain.beta)
-        style = network.style(true[None].to(device))
-        made, swapped = generate(plain, style), generate(other, style)
+        made, swapped = (_generated(network, sound, true) for sound in (plain, other))
         length = min(len(other.beta), len(plain.beta))
         true_opening = problem.opening(true).numpy()
         opening = problem.opening(made).numpy()

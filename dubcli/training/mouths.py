@@ -13,7 +13,7 @@ from dubcli.geometry.mouth import head_crop, mouth_picture
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.records import Bytes, Float, Integers
-from dubcli.training.data import Clip, interpolate_gaps, load_landmarks
+from dubcli.training.data import Clip, interpolate_gaps, load_landmarks, store_arrays
 from dubcli.training.prepare import each_missing
 from dubcli.training.speech import FRAME_RATE_HZ
 
@@ -55,8 +55,5 @@ def nearest_frames(time_s: Float, lag_s: float) -> Integers:
 
 
 def store_mouths(folder: Path, name: str, pictures: Bytes) -> None:
-    """Write a clip's mouth pictures, [T, h, w], beside their place, then rename."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.npz"
-    np.savez(partial, pictures=pictures)
-    partial.replace(folder / f"{name}.npz")
+    """Put a clip's mouth pictures, [T, h, w], into a folder of the cache."""
+    store_arrays(folder, name, {"pictures": pictures})

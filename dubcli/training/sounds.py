@@ -17,7 +17,7 @@ from scipy.signal import fftconvolve, resample_poly
 from dubcli.errors import InputError
 from dubcli.networks.audio_encoder import HOP, SAMPLE_RATE_HZ
 from dubcli.records import Float
-from dubcli.training.data import Clip
+from dubcli.training.data import Clip, store_arrays
 from dubcli.training.prepare import waveform_of
 from dubcli.training.speech import noisy, normalised
 
@@ -108,10 +108,8 @@ def _of_file(path: Path, group: str, stored: Path) -> Sound | None:
         except InputError as error:
             log.warning("%s left out: %s", path.name, error)
             return None
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        partial = stored.with_name("." + stored.name)
-        np.savez(partial, samples=np.round(waveform * FULL_SCALE).astype(np.int16))
-        partial.replace(stored)
+        rounded = np.round(waveform * FULL_SCALE).astype(np.int16)
+        store_arrays(stored.parent, stored.stem, {"samples": rounded})
     with np.load(stored) as found:
         samples: Samples = found["samples"]
     return Sound(path.stem, group, samples) if len(samples) >= SHORTEST_S * SAMPLE_RATE_HZ else None

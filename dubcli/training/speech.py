@@ -19,6 +19,7 @@ from scipy.signal import lfilter, resample_poly
 
 from dubcli.networks.audio_encoder import AudioEncoder, encode_stream
 from dubcli.records import Analysis, Facts, Float, Integers
+from dubcli.training.data import store_arrays
 
 RATE_HZ = 16000
 FRAME_RATE_HZ = 25.0
@@ -161,11 +162,8 @@ def speech_of_arrays(s: Mapping[str, NDArray[Any]]) -> tuple[SpokenClip, ...]:
 
 
 def store_speech(folder: Path, name: str, made: Sequence[SpokenClip]) -> None:
-    """Write a clip's versions beside their place, then rename."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.npz"
-    np.savez(partial, **arrays_of_speech(made))  # type: ignore[arg-type]
-    partial.replace(folder / f"{name}.npz")
+    """Put a clip's versions into a folder of the cache."""
+    store_arrays(folder, name, arrays_of_speech(made))
 
 
 def mirror_permutation(mean: Float) -> Integers:

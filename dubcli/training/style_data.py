@@ -15,7 +15,7 @@ from dubcli.geometry.morphable import MorphableModel
 from dubcli.records import Float
 from dubcli.stages.style import MIN_STRETCH_S, RATE_HZ, at_25_hz
 from dubcli.training.crops import analyse_landmarks
-from dubcli.training.data import Clip, Landmarks, load_landmarks
+from dubcli.training.data import Clip, Landmarks, load_landmarks, store_arrays
 from dubcli.training.prepare import each_missing
 
 MIN_FRAMES = int(MIN_STRETCH_S * RATE_HZ)
@@ -42,11 +42,8 @@ class StyleClip:
 
 
 def store_style(folder: Path, name: str, parts: Sequence[Float]) -> None:
-    """Write a clip's stretches beside their place, then rename."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.npz"
-    np.savez(partial, **{f"beta{k}": beta for k, beta in enumerate(parts)})  # type: ignore[arg-type]
-    partial.replace(folder / f"{name}.npz")
+    """Put a clip's stretches into a folder of the cache."""
+    store_arrays(folder, name, {f"beta{k}": beta for k, beta in enumerate(parts)})
 
 
 def load_style(folder: Path, clip: Clip) -> StyleClip | None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from dubcli.metrics.sync import SyncScores, sync_scores
 from dubcli.networks.sync_expert import SyncExpert
 from dubcli.records import Bytes, Float
-from dubcli.training.data import Clip
+from dubcli.training.data import Clip, SpeakerDraw
 from dubcli.training.geometry import FEATURES_A_FRAME, GeometryProblem, load_speech
 from dubcli.training.mouths import MOUTH_MARGIN
 from dubcli.training.speech import FRAME_RATE_HZ, SPEEDS, as_tensor
@@ -162,13 +162,11 @@ class SyncProblem:
             generator: For every choice.
         """
         t = self.training
-        sets = [s for s in t.set_share if s in clips]
-        odds = np.array([t.set_share[s] for s in sets])
+        speakers = SpeakerDraw(clips, t.set_share)
         rows: list[tuple[Tensor, Tensor, Tensor]] = []
         drawn: list[int] = []
         for _ in range(t.batch):
-            of_set = clips[sets[generator.choice(len(sets), p=odds / odds.sum())]]
-            of_speaker = of_set[sorted(of_set)[generator.integers(len(of_set))]]
+            of_speaker = speakers.draw(generator)
             versions = of_speaker[generator.integers(len(of_speaker))]
             pair = versions[generator.integers(len(versions))]
             rows.append(self._window(pair, generator))

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from dubcli.batch import fingerprint as fingerprints
 from dubcli.batch import worker as module
-from dubcli.batch.fingerprint import PLACES, fingerprint
 from dubcli.batch.records import DONE, FAILED, SKIPPED, Job
 from dubcli.batch.worker import Dubber, Task
 from dubcli.config import DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import CheckpointError, MediaError
+from dubcli.pipeline import fingerprint as fingerprints
+from dubcli.pipeline.fingerprint import PLACES, fingerprint
 from dubcli.records import DubReport
 
 WEIGHTS = {"renderer": "ab", "geometry": "cd"}
@@ -40,11 +40,15 @@ def dubbed(monkeypatch: pytest.MonkeyPatch) -> list[DubOptions]:
     return made
 
 
+def number(job: Job, weights: dict[str, str]) -> str:
+    return fingerprint(job.video, job.speech, job.options, weights)
+
+
 def test_fingerprint_is_of_contents_and_not_of_names(job: Job, tmp_path: Path) -> None:
     other = job.video.rename(tmp_path / "other.mov")
     moved = replace(job, video=other, output=tmp_path / "x.mp4")
     job.video.write_bytes(other.read_bytes())
-    assert fingerprint(moved, WEIGHTS) == fingerprint(job, dict(reversed(WEIGHTS.items())))
+    assert number(moved, WEIGHTS) == number(job, dict(reversed(WEIGHTS.items())))
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DubOptions)])
@@ -59,6 +63,13 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "mouth_scale": 1.5,
         "length": "loop",
         "loudness": -23.0,
+        "codec": "hevc",
+        "pixel_format": "yuv444p",
+        "allow_8bit": True,
+        "deinterlace": True,
+        "audio": "mix",
+        "bed_level": -12.0,
+        "provenance": False,
         "ranges": "1-2",
         "face": "2",
         "debug_mask": True,
@@ -67,7 +78,7 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
     }
     other = others.get(name, 7)
     changed = replace(job, options=replace(job.options, **{name: other}))
-    same = fingerprint(changed, WEIGHTS) == fingerprint(job, WEIGHTS)
+    same = number(changed, WEIGHTS) == number(job, WEIGHTS)
     assert same == (name in PLACES)
 
 

@@ -30,6 +30,7 @@ class Call:
     paths: tuple[Path, ...] = ()
     options: list[DubOptions] = field(default_factory=list)
     report: Path | None = None
+    resume: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,18 @@ def put_dub(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None)
     call = Call()
 
     def fake(
-        video: Path, audio: Path, output: Path, *, options: Any, report: Any, on_progress: Any
+        video: Path,
+        audio: Path,
+        output: Path,
+        *,
+        options: Any,
+        report: Any,
+        resume: Any,
+        on_progress: Any,
     ) -> DubReport:
         call.paths = (video, audio, output)
         call.report = report
+        call.resume = resume
         call.options.append(options)
         on_progress(Progress("analyze", 1, 50))
         on_progress(Progress("render", 1, None))
@@ -123,6 +132,13 @@ def test_json_is_the_report_and_nothing_else(run: Run, monkeypatch: pytest.Monke
     }
 
 
+def test_resume_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = put_dub(monkeypatch)
+    for option in ("", "--resume"):
+        run("dub", "in.mp4", "speech.wav", "-o", "out.mp4", *option.split())
+        assert call.resume == bool(option)
+
+
 def test_report_reaches_the_api_and_the_table_says_where_it_is(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +170,11 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--mouth-scale": "0.5",
         "--length": "freeze",
         "--loudness": "-23",
+        "--audio": "keep-bed",
+        "--bed-level": "-12",
+        "--bed-fade": "0.2",
+        "--max-pixels": "99",
+        "--max-seconds": "5",
         "--range": "1-2",
         "--face": "2",
         "--mask-grow": "2",
@@ -161,6 +182,8 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--speech-at": "0:01",
         "--crf": "30",
         "--preset": "fast",
+        "--codec": "prores",
+        "--pixel-format": "yuv444p10le",
         "--threads": "2",
         "--cache-folder": "kept",
         "--cache-limit": "5",
@@ -178,6 +201,9 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--debug-mask",
         "--no-cache",
         "-y",
+        "--allow-8bit",
+        "--deinterlace",
+        "--no-provenance",
     )
 
     assert outcome.code == 0
@@ -191,6 +217,12 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         close_in_silence=False,
         length="freeze",
         loudness=-23.0,
+        audio="keep-bed",
+        bed_level=-12.0,
+        bed_fade=0.2,
+        provenance=False,
+        max_pixels=99,
+        max_seconds=5,
         ranges="1-2",
         face="2",
         mask_grow=2.0,
@@ -199,6 +231,10 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         speech_at="0:01",
         crf=30,
         preset="fast",
+        codec="prores",
+        pixel_format="yuv444p10le",
+        allow_8bit=True,
+        deinterlace=True,
         threads=2,
         overwrite=True,
         cache=CacheOptions(use=False, folder=Path("kept"), limit_mb=5),

@@ -3,6 +3,7 @@
 import inspect
 import json
 from dataclasses import fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +75,20 @@ def test_table_warnings_failures_and_exit_code(calls: list[Any]) -> None:
     assert done.stderr == "warning: v/d.mp4: no speech\nerror: v/b.mp4: no face\n"
     (paths, named), options = calls
     assert paths == (Path("v"), Path("s"))
-    assert named == {"output": Path("out"), "options": DEFAULTS}
+    assert named == {"output": Path("out"), "options": DEFAULTS, "rate": None}
     assert options == BATCH_DEFAULTS
 
 
 def test_options_reach_the_api(calls: list[Any]) -> None:
-    more = ["--workers", "3", "--halt-on-error", "--no-resume", "--crf", "20", "-y"]
+    more = ["--workers", "3", "--halt-on-error", "--no-resume", "--crf", "20", "--rate", "25", "-y"]
     CliRunner().invoke(app, ["batch", "jobs.csv", *more])
     (paths, named), options = calls
     assert paths == (Path("jobs.csv"), None)
-    assert named == {"output": None, "options": DubOptions(crf=20, overwrite=True)}
+    assert named == {
+        "output": None,
+        "options": DubOptions(crf=20, overwrite=True),
+        "rate": Fraction(25),
+    }
     assert options == BatchOptions(workers=3, halt_on_error=True, resume=False)
 
 

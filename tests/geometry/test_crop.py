@@ -23,8 +23,9 @@ from dubcli.geometry.crop import (
     face_mask,
     feather,
     hull_mask,
+    lay_over,
     lip_mask,
-    paste_back,
+    placed,
     transform,
 )
 from dubcli.geometry.morphable import OUTER_LIP_RING
@@ -38,6 +39,12 @@ HEADS = {
     "fine": ([-0.1, 0.3, -0.2], [350.0, 300.0], 22.0),
     "averaged": ([0.05, 0.1, 0.1], [700.0, 560.0], 45.0),
 }
+
+
+def paste_back(
+    rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail | None = None
+) -> Bytes:
+    return lay_over(rgb, placed(rgb, patch, weight, crop, detail))
 
 
 def head(name: str) -> tuple[Crop, tuple[int, int]]:

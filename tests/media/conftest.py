@@ -125,11 +125,12 @@ def copy() -> Callable[..., tuple[str, ...]]:
         speech: AudioInfo = probe_audio(sound)
         assert info.frame_count is not None
         writer = FrameWriter(
-            output, info, speech=speech, frame_count=info.frame_count, options=options
+            output, info, speech=speech, frame_count=info.frame_count, options=options, planes=True
         )
         with writer, FrameReader(info) as reader:
             for frame in reader:
-                writer.write(frame.rgb)
+                assert frame.planes is not None
+                writer.write(frame.planes)
         return writer.warnings
 
     return write

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dubcli.media.colour import colour_matrix, colour_range, output_pixel_format, output_tags
+from dubcli.media.colour import colour_matrix, colour_range, output_tags
 from dubcli.records import VideoInfo
 
 UNTAGGED = VideoInfo(
@@ -45,31 +45,10 @@ def test_the_matrix_is_the_tag_or_what_players_assume(
 
 
 def test_untagged_stays_untagged() -> None:
-    assert set(output_tags(UNTAGGED).values()) == {"unknown"}
+    assert set(output_tags(UNTAGGED, "yuv420p").values()) == {"unknown"}
 
 
 def test_a_matrix_that_cannot_be_kept_is_not_claimed() -> None:
     rgb = replace(UNTAGGED, pixel_format="gbrp", colour_space="gbr", colour_range="pc")
-    assert output_tags(rgb)["colorspace"] == "unknown"
+    assert output_tags(rgb, "yuv444p")["colorspace"] == "unknown"
     assert colour_range(rgb) == "tv"
-
-
-@pytest.mark.parametrize(
-    ("size", "source", "output"),
-    [
-        ((64, 48), "yuv420p", "yuv420p"),
-        ((64, 48), "yuvj420p", "yuv420p"),
-        ((64, 48), "yuv422p", "yuv422p"),
-        ((64, 48), "yuv444p", "yuv444p"),
-        ((64, 48), "yuv420p10le", "yuv420p"),
-        ((65, 48), "yuv420p", "yuv444p"),
-        ((64, 47), "yuv420p", "yuv444p"),
-        ((64, 47), "yuv422p", "yuv422p"),
-        ((65, 47), "yuv422p", "yuv444p"),
-    ],
-)
-def test_chroma_is_kept_unless_the_size_is_odd(
-    size: tuple[int, int], source: str, output: str
-) -> None:
-    info = replace(UNTAGGED, width=size[0], height=size[1], pixel_format=source)
-    assert output_pixel_format(info) == output

@@ -4,17 +4,20 @@ from pathlib import Path
 import pytest
 
 from dubcli.config import DubOptions
+from dubcli.media.codecs import encoding_for
 from dubcli.media.command import (
     FORMATS,
+    Carrier,
     FrameRange,
     count_audio,
     decode_audio,
     decode_video,
     encode,
     file_url,
+    finish,
 )
 from dubcli.media.soundtrack import soundtrack_for
-from dubcli.records import Arrangement, AudioInfo, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Carried, CarriedStream, VideoInfo
 
 QUIET = ["ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error"]
 GUARDED = ["-format_whitelist", FORMATS, "-protocol_whitelist", "file,pipe"]
@@ -62,7 +65,7 @@ def test_constant_rate_decoding_passes_every_frame_through() -> None:
         "file:/clips/a.mp4",
         "-filter_complex",
         "[0:V:0]scale=64:48:flags=neighbor+accurate_rnd+full_chroma_int+full_chroma_inp"
-        ":in_color_matrix=bt709:in_range=tv[s0];[s0]format=rgb24[s1]",
+        ":in_range=tv:out_range=tv[s0];[s0]format=yuv420p[s1]",
         "-map",
         "[s1]",
         "-f",
@@ -122,47 +125,63 @@ def test_counting_writes_one_byte_per_sample() -> None:
     assert arguments[-7:] == ["-map", "[s1]", "-f", "u8", "-acodec", "pcm_u8", "pipe:1"]
 
 
-@pytest.mark.parametrize(
-    ("name", "sound"),
-    [
-        ("o.mkv", ["-c:a", "pcm_s16le"]),
-        ("o.mov", ["-c:a", "pcm_s16le"]),
-        ("o.mp4", ["-b:a", "256000", "-c:a", "aac"]),
-    ],
-)
-def test_encoding_names_rate_size_quality_and_sound(name: str, sound: list[str]) -> None:
-    speech = audio_info()
-    arguments = encode(
-        "ffmpeg",
-        Path("/out") / name,
-        video_info(),
-        speech=speech,
-        soundtrack=soundtrack_for(Path(name).suffix, speech),
-        options=DubOptions(crf=20, preset="fast"),
-        arrangement=Arrangement(),
-    )
+def test_encoding_names_rate_size_and_quality() -> None:
+    encoding = encoding_for(video_info(), ".mp4", DubOptions(crf=20, preset="fast"))
+    arguments = encode("ffmpeg", Path("/out/0.mov"), video_info(), encoding, "rgb24")
     text = " ".join(arguments)
     assert "-f rawvideo -video_size 64x48 -framerate 30000/1001 -pixel_format rgb24" in text
     assert "-i pipe:0" in text
     assert "-crf 20" in text
     assert "-preset fast" in text
     assert "-r 30000/1001" in text
+    assert arguments[-5:] == ["file:/out/0.mov", "-y", "-nostats", "-progress", "pipe:1"]
+
+
+def finishing(name: str, carried: Carried | None = None) -> list[str]:
+    speech = audio_info()
+    return finish(
+        "ffmpeg",
+        Path("/out") / name,
+        Carrier("mov"),
+        speech=speech,
+        soundtrack=soundtrack_for(Path(name).suffix, speech),
+        arrangement=Arrangement(),
+        carried=carried,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [
+        ("o.mkv", ["-c:a:0", "pcm_s16le"]),
+        ("o.mov", ["-c:a:0", "pcm_s16le"]),
+        ("o.mp4", ["-b:a:0", "256000", "-c:a:0", "aac"]),
+    ],
+)
+def test_finishing_copies_the_pictures_and_encodes_the_sound(name: str, sound: list[str]) -> None:
+    arguments = finishing(name)
+    text = " ".join(arguments)
+    assert "-i pipe:0" in text
+    assert "-c:v:0 copy" in text
     assert "-shortest" not in arguments
     assert " ".join(sound) in text
     assert arguments[-5:] == [f"file:/out/{name}", "-y", "-nostats", "-progress", "pipe:1"]
 
 
+def test_what_is_carried_comes_from_a_further_guarded_input() -> None:
+    streams = (CarriedStream(3), CarriedStream(5, "mov_text"))
+    arguments = finishing("o.mp4", Carried(Path("/clips/a.mkv"), streams))
+    named = [k + 1 for k, argument in enumerate(arguments) if argument == "-i"]
+    assert [arguments[k] for k in named] == ["pipe:0", "file:/clips/s.wav", "file:/clips/a.mkv"]
+    assert arguments[named[2] - 5 : named[2] - 1] == [*GUARDED[2:], *GUARDED[:2]]
+    copied = "-map_metadata 2 -map_chapters 2 -map 2:3 -c:2 copy -map 2:5 -c:3 mov_text file:/out"
+    assert copied in " ".join(arguments)
+
+
 def test_colour_is_converted_with_the_matrix_of_the_source_and_tagged_the_same() -> None:
-    speech = audio_info()
-    arguments = encode(
-        "ffmpeg",
-        Path("/out/o.mp4"),
-        video_info(pixel_aspect=Fraction(16, 15)),
-        speech=speech,
-        soundtrack=soundtrack_for(".mp4", speech),
-        options=DubOptions(),
-        arrangement=Arrangement(),
-    )
+    info = video_info(pixel_aspect=Fraction(16, 15))
+    encoding = encoding_for(info, ".mp4", DubOptions())
+    arguments = encode("ffmpeg", Path("/out/0.mov"), info, encoding, "rgb24")
     graph = arguments[arguments.index("-filter_complex") + 1]
     assert "in_range=pc:out_color_matrix=bt709:out_range=tv" in graph
     assert "setsar=16/15" in graph

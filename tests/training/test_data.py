@@ -8,10 +8,12 @@ from dubcli.training.data import (
     Clip,
     Landmarks,
     Prepared,
+    SpeakerDraw,
     by_speaker,
     interpolate_gaps,
     load_landmarks,
     read_clips,
+    store_arrays,
     store_landmarks,
 )
 
@@ -101,3 +103,32 @@ def test_missing_list_and_missing_column_are_named(tmp_path: Path) -> None:
 def test_clips_are_grouped_by_speaker_in_order() -> None:
     groups = by_speaker(Prepared(clip(name, speaker), name) for name, speaker in ("1b", "2a", "3b"))
     assert groups == {"b": ["1", "3"], "a": ["2"]}
+
+
+def test_speakers_of_a_set_are_drawn_equally_often_and_sets_by_their_odds() -> None:
+    sets = {"a": {"x": "ax", "y": "ay"}, "b": {"z": "bz"}, "c": {"w": "never"}}
+    draw = SpeakerDraw(sets, {"a": 1.0, "b": 3.0, "missing": 5.0})
+    generator = np.random.default_rng(0)
+    drawn = [draw.draw(generator) for _ in range(4000)]
+    shares = {name: drawn.count(name) / len(drawn) for name in ("ax", "ay", "bz")}
+    assert shares == pytest.approx({"ax": 0.125, "ay": 0.125, "bz": 0.75}, abs=0.02)
+    assert "never" not in drawn
+
+
+def test_half_written_arrays_are_never_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_arrays(tmp_path / "new", "a", {"x": np.arange(3)})
+    with np.load(tmp_path / "new/a.npz") as stored:
+        assert stored["x"].tolist() == [0, 1, 2]
+
+    def breaks(file: Path, **arrays: object) -> None:
+        file.write_bytes(b"PK")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", breaks)
+    with pytest.raises(OSError, match="disk full"):
+        store_arrays(tmp_path / "new", "a", {"x": np.arange(9)})
+    monkeypatch.undo()
+    with np.load(tmp_path / "new/a.npz") as stored:
+        assert stored["x"].tolist() == [0, 1, 2]

@@ -4,16 +4,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from dubcli import __version__
-from dubcli.batch.records import Job
 from dubcli.checkpoints import sha256_of
 from dubcli.config import DubOptions
 from dubcli.errors import InputError
 
 # Where and how, not what.
-PLACES = frozenset({"device", "models", "threads", "overwrite", "cache"})
+PLACES = frozenset(
+    {"device", "models", "threads", "overwrite", "cache", "max_pixels", "max_seconds"}
+)
 
 
 def settings(options: DubOptions) -> dict[str, Any]:
@@ -21,33 +24,48 @@ def settings(options: DubOptions) -> dict[str, Any]:
 
     Example:
         >>> sorted(set(asdict(DubOptions())) - set(settings(DubOptions())))
-        ['cache', 'device', 'models', 'overwrite', 'threads']
+        ['cache', 'device', 'max_pixels', 'max_seconds', 'models', 'overwrite', 'threads']
     """
     return {name: value for name, value in asdict(options).items() if name not in PLACES}
 
 
-def fingerprint(job: Job, checkpoints: Mapping[str, str]) -> str:
+def fingerprint(
+    video: Path, speech: Path, options: DubOptions, checkpoints: Mapping[str, str]
+) -> str:
     """Return the SHA-256 of the inputs' bytes, the settings, the weights and dubcli's version.
 
     Args:
-        job: Its inputs are read through, in constant memory. Their names do not count.
+        video: Read through, in constant memory. Its name does not count.
+        speech: Likewise.
+        options: Of the dub.
         checkpoints: Name -> SHA-256 of the weights in use.
 
     Raises:
         InputError: If an input cannot be read.
     """
     try:
-        video, speech = sha256_of(job.video), sha256_of(job.speech)
+        hashes = [_sha256(path, *_state(path)) for path in (video, speech)]
     except OSError as error:
         raise InputError(
-            f"{error.filename or job.video}: could not be read ({error.strerror}); "
+            f"{error.filename or video}: could not be read ({error.strerror}); "
             "check the file and its disk"
         ) from error
     made_from = {
         "dubcli": __version__,
-        "video": video,
-        "speech": speech,
-        "settings": settings(job.options),
+        "video": hashes[0],
+        "speech": hashes[1],
+        "settings": settings(options),
         "checkpoints": dict(checkpoints),
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written to."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=2)  # of one dub: a batch asks before it, and the dub itself
+def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
+    return sha256_of(path)
