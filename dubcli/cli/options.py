@@ -64,6 +64,17 @@ SpeechAtOption = Annotated[
         show_default="start of the first --range, else of the video",
     ),
 ]
+MaskGrowOption = Annotated[
+    float,
+    typer.Option(help="Make the replaced area larger by so many mm on the face, -8 to 8."),
+]
+MaskFeatherOption = Annotated[
+    float,
+    typer.Option(help="How softly it fades in inside its edge, mm on the face, 0.8 to 30."),
+]
+DebugMaskOption = Annotated[
+    bool, typer.Option("--debug-mask", help="Tint what is replaced, and draw its edge.")
+]
 LoudnessOption = Annotated[
     float | None,
     typer.Option(
