@@ -64,6 +64,7 @@ class Kept:
     output: str = "out.mp4"
     says: str = ""  # part of the warnings
     retimed: bool = False  # frames are not the source's one by one
+    sounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,14 @@ ROWS = {
         base("-c:v", "prores_ks", "-profile:v", "hq"),
         Kept(pixels="yuv422p10le", codec="prores", output="out.mov"),
     ),
+    "ProRes to mp4": Row(
+        "a.mov", base("-c:v", "prores_ks"), Kept(pixels="yuv422p10le", says="the output is H.264")
+    ),
+    "DNxHR": Row(
+        "a.mov",
+        base("-c:v", "dnxhd", "-profile:v", "dnxhr_hqx", "-pix_fmt", "yuv422p10le"),
+        Kept(pixels="yuv422p10le", output="out.mov"),
+    ),
     "HEVC": Row(
         "a.mp4",
         base("-c:v", "libx265", "-x265-params", "log-level=error", "-preset", "ultrafast"),
@@ -258,7 +267,7 @@ ROWS = {
         "a.mp4",
         ("-r", "25", "-i", str(CLIP), *TWO_TRACKS, "-map", "0:v", "-map", "1", "-map", "2",
          "-frames:v", str(FRAMES), *X264),
-        Kept(),
+        Kept(sounds=2),
     ),
     "subtitles": Row(
         "a.mkv",
@@ -400,7 +409,7 @@ def check_kept(source: Path, output: Path, expected: Kept) -> None:
             assert stream.average_rate == Fraction(expected.rate)
         length_s = expected.frames / Fraction(expected.rate)
         assert abs(float(container.duration or 0) / av.time_base - length_s) < 0.03  # AAC: a frame
-        assert len(container.streams.audio) == 1
+        assert len(container.streams.audio) == expected.sounds
     found = tags(output)
     for name, value in tags(source).items():
         if value not in {0, 2, None}:  # reserved and unspecified: what players assume

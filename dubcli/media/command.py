@@ -328,6 +328,12 @@ def _carrying(arguments: list[str], carried: Carried | None) -> list[str]:
     copied = ["-map_metadata", str(count), "-map_chapters", str(count)]
     for place, stream in enumerate(carried.streams, 2):  # after pictures and speech
         copied += ["-map", f"{count}:{stream.index}", f"-c:{place}", stream.codec]
+    if carried.timecode is not None:
+        copied += ["-metadata", f"timecode={carried.timecode}"]
+        if "mp4" in arguments:  # the other muxers do it unasked
+            copied += ["-write_tmcd", "1"]
+    if carried.until_s is not None:
+        copied += ["-t", f"{float(carried.until_s):.6f}"]
     return [*arguments[:inputs], *source, *arguments[inputs:-1], *copied, arguments[-1]]
 
 

@@ -2,9 +2,11 @@
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,15 +26,18 @@ from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.provenance import Credentials, Mark
 from dubcli.media.signing import credentials_of
+from dubcli.media.tracks import tracks_of
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.pipeline.preparation import Ready, prepare
-from dubcli.records import Bytes, DubReport, Frame, Integers
+from dubcli.records import Bytes, Carried, DubReport, Frame, MouthTrack
 from dubcli.report.observe import Observer
 from dubcli.report.records import Curves, QcReport, numbers_of
 from dubcli.report.write import check_report, write_report
 from dubcli.stages.render import DubbedFrame
+
+MARGIN_S = Fraction(1, 1000)  # by which tracks of the source may outlast the output: rounding
 
 
 def dub(
@@ -80,6 +85,8 @@ def dub(
     started = time.perf_counter()
     observer = None if report is None else Observer(ready.analysis, ready.coverage, ready.draw)
     dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
+    carried, said = _carried(ready, output)
+    warnings += said
     with (
         output_sound(info, speech, ready.plan, output, options) as sound,
         FrameWriter(
@@ -90,10 +97,10 @@ def dub(
             frame_count=length,
             options=options,
             identity=_identity(ready) if resume else "",
+            carried=carried,
             planes=True,
             mark=_mark(ready, credentials),
         ) as writer,
-        closing(prefetch(ready.frames())) as frames,
     ):
         clock.add("sound", time.perf_counter() - started)
         warnings += sound.warnings
@@ -105,14 +112,17 @@ def dub(
             if observer is not None:
                 observer.note(dubbed=was_dubbed)
         mouths = ready.mouths() if observer is None else observer.watch(ready.mouths())
-        rendered = ready.face.render(frames, mouths, *_from(first, ready))
-        for done in clock.watch("render", rendered, length - first):
-            started = time.perf_counter()
-            writer.write(canvas.lay_over(done.source, done.patch))
-            clock.add("encode", time.perf_counter() - started)
-            dubbed += done.dubbed
-            if observer is not None:
-                observer.note(dubbed=done.dubbed)
+        with closing(_rendered_from(first, ready, mouths)) as rendered:
+            for done in clock.watch("render", rendered, length - first):
+                started = time.perf_counter()
+                if options.patch_only:
+                    writer.write(canvas.layer(done.patch))
+                else:
+                    writer.write(canvas.lay_over(done.source, done.patch))
+                clock.add("encode", time.perf_counter() - started)
+                dubbed += done.dubbed
+                if observer is not None:
+                    observer.note(dubbed=done.dubbed)
         started = time.perf_counter()
     clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
     warnings += [*writer.warnings, *_coverage_warnings(dubbed, ready)]
@@ -136,11 +146,37 @@ def _painted(ready: Ready) -> Iterator[bool]:
     return (ready.face.dubs(t) for t in ready.plan.indices())
 
 
-def _from(first: int, ready: Ready) -> tuple[set[int] | None, Integers | None]:
-    """Return what tells ``FaceRenderer.render`` to begin with an output frame."""
-    if first == 0:
-        return None, None
-    return set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+def _rendered_from(
+    first: int, ready: Ready, mouths: Iterable[MouthTrack]
+) -> Generator[DubbedFrame, None, None]:
+    """Yield the dubbed frames from one on; earlier ones are neither decoded nor rendered.
+
+    Args:
+        first: The first output frame wanted.
+        ready: From ``prepare``.
+        mouths: Of all output frames.
+    """
+    wanted, order, start = None, None, 0
+    if first:
+        wanted, order = set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+        start = ready.face.first_seen(first, order) if wanted else len(ready)
+    with (
+        closing(prefetch(ready.frames(start))) as frames,
+        closing(ready.face.render(frames, mouths, wanted, order)) as rendered,
+    ):
+        yield from rendered
+
+
+def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...]]:
+    """Return what comes along from the video beside its picture, and what does not."""
+    if ready.options.tracks == "drop":
+        return None, ()
+    plan = ready.plan
+    until_s = max(plan.sound_s, plan.frame_count / plan.frame_rate) + MARGIN_S
+    carried, said = tracks_of(ready.info.path, output.suffix.lower(), until_s)
+    if ready.options.patch_only:  # belongs to a film, and is none
+        return replace(carried, streams=()), ()
+    return carried, said
 
 
 def _mark(ready: Ready, credentials: Credentials | None) -> Mark | None:
