@@ -20,6 +20,8 @@ TIMELINE_SUFFIXES = {  # and who reads them
     ".fcpxml": "fcpx_xml",
 }
 
+ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray cluster
+
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
 TRACK_MODES = ("keep", "drop")
@@ -86,6 +88,9 @@ class DubOptions:
     face: str = "largest"  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
     ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
     speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
+    mask_grow: float = 0.0  # mm on the face by which the replaced area is larger
+    mask_feather: float = 3.125  # mm on the face over which it fades in inside its edge
+    debug_mask: bool = False  # tint what is replaced
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
     audio: str = "replace"  # what becomes of the video's own sound: one of AUDIO_MODES
     bed_level: float = -18.0  # dB, of the video's own sound under the speech
@@ -116,6 +121,8 @@ class DubOptions:
             ("lip_references", 1, 200),
             ("face_references", 1, 51),
             ("mouth_scale", 0.0, 3.0),
+            ("mask_grow", -8.0, 8.0),
+            ("mask_feather", 0.8, 30.0),
             ("loudness", -70.0, -5.0),
             ("bed_level", -80.0, 0.0),
             ("bed_fade", 0.0, 10.0),
@@ -168,9 +175,11 @@ EVALUATION_DEFAULTS = EvaluationOptions()
 class BatchOptions:
     """What a user may choose about how a batch runs."""
 
-    workers: int = 1  # processes that dub at the same time
+    workers: int | None = None  # jobs at the same time; None: one for each GPU, 1 on a CPU
     halt_on_error: bool = False  # start nothing more once a job has failed
-    resume: bool = True  # leave out what is done already
+    resume: bool = True  # leave out what is done already, and go on after finished parts
+    engine: str = "local"  # one of ENGINES
+    address: str = "auto"  # of the Ray cluster
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -179,6 +188,7 @@ class BatchOptions:
             InputError: Naming the option, its value and its range.
         """
         _refuse_outside(self, ("workers", 1, 256))
+        _refuse_others(self, "engine", ENGINES)
 
 
 BATCH_DEFAULTS = BatchOptions()

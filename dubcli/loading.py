@@ -69,6 +69,8 @@ class StyleEncoder:
 def device_for(name: str) -> torch.device:
     """Return the device that a name stands for; "auto" takes the best there is.
 
+    "cuda" is the first GPU, "cuda:1" the second.
+
     Raises:
         InputError: If torch cannot use it.
     """
@@ -79,10 +81,28 @@ def device_for(name: str) -> torch.device:
     }
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if found[d]))
+    kind, _, index = name.partition(":")
+    if kind == "cuda" and index.isdecimal() and int(index) < torch.cuda.device_count():
+        return torch.device(name)
     if not found.get(name, False):
         usable = ", ".join(d for d, there in found.items() if there)
         raise InputError(f"--device {name}: not available here; use auto or one of: {usable}")
     return torch.device(name)
+
+
+def worker_devices(name: str) -> tuple[str, ...]:
+    """Return the devices that worker processes share: every GPU, or the one device there is.
+
+    Args:
+        name: What the user chose.
+
+    Raises:
+        InputError: If torch cannot use it.
+    """
+    device = device_for(name)
+    if device.type == "cuda" and device.index is None:
+        return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    return (str(device),)
 
 
 def load_models(options: DubOptions = DEFAULTS) -> Models:

@@ -26,6 +26,7 @@ from dubcli.cli.options import (
     CloseInSilenceOption,
     CodecOption,
     CrfOption,
+    DebugMaskOption,
     DeinterlaceOption,
     DeviceOption,
     FaceOption,
@@ -33,6 +34,8 @@ from dubcli.cli.options import (
     LengthOption,
     LipReferencesOption,
     LoudnessOption,
+    MaskFeatherOption,
+    MaskGrowOption,
     MaxPixelsOption,
     MaxSecondsOption,
     ModelsOption,
@@ -52,7 +55,7 @@ from dubcli.records import Progress
 from dubcli.timecode import parse_rate
 
 if TYPE_CHECKING:
-    from dubcli.batch.run import OnJob
+    from dubcli.batch.ledger import OnJob
 
 SOME_FAILED = 10  # the exit code is this and how many failed: apart from all others
 MOST_COUNTED = 99
@@ -79,11 +82,22 @@ RateOption = Annotated[
     str | None,
     typer.Option(help="Frame rate of an .edl: 25, 29.97, 24000/1001.", show_default=False),
 ]
-WorkersOption = Annotated[int, typer.Option(help="Processes that dub at the same time, 1 to 256.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Jobs at the same time, 1 to 256.", show_default="one for each GPU, 1 on a CPU"
+    ),
+]
+EngineOption = Annotated[
+    str, typer.Option(help="Who works: local (processes) or ray (a cluster; needs dubcli[ray]).")
+]
+AddressOption = Annotated[str, typer.Option(help="Of the Ray cluster.")]
 HaltOption = Annotated[
     bool, typer.Option("--halt-on-error", help="Start nothing more once a file has failed.")
 ]
-ResumeOption = Annotated[bool, typer.Option(help="Leave out what is done already.")]
+ResumeOption = Annotated[
+    bool, typer.Option(help="Leave out what is done already, and go on inside long files.")
+]
 StatusOption = Annotated[
     Path | None,
     typer.Option(
@@ -112,6 +126,8 @@ def batch(
     workers: WorkersOption = BATCH_DEFAULTS.workers,
     halt_on_error: HaltOption = BATCH_DEFAULTS.halt_on_error,
     resume: ResumeOption = BATCH_DEFAULTS.resume,
+    engine: EngineOption = BATCH_DEFAULTS.engine,
+    address: AddressOption = BATCH_DEFAULTS.address,
     device: DeviceOption = DEFAULTS.device,
     models: ModelsOption = DEFAULTS.models,
     audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
@@ -123,6 +139,9 @@ def batch(
     face: FaceOption = DEFAULTS.face,
     ranges: RangeOption = None,
     speech_at: SpeechAtOption = DEFAULTS.speech_at,
+    mask_grow: MaskGrowOption = DEFAULTS.mask_grow,
+    mask_feather: MaskFeatherOption = DEFAULTS.mask_feather,
+    debug_mask: DebugMaskOption = DEFAULTS.debug_mask,
     loudness: LoudnessOption = DEFAULTS.loudness,
     audio: AudioOption = DEFAULTS.audio,
     bed_level: BedLevelOption = DEFAULTS.bed_level,
@@ -170,6 +189,9 @@ def batch(
         face=face,
         ranges=", ".join(ranges or ()),
         speech_at=speech_at,
+        mask_grow=mask_grow,
+        mask_feather=mask_feather,
+        debug_mask=debug_mask,
         loudness=loudness,
         audio=audio,
         bed_level=bed_level,
@@ -189,7 +211,7 @@ def batch(
         overwrite=overwrite,
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )
-    options = BatchOptions(workers=workers, halt_on_error=halt_on_error, resume=resume)
+    options = BatchOptions(workers, halt_on_error, resume, engine, address)
     edl_rate = None if rate is None else parse_rate(rate, "--rate")
     plan = plan_batch(videos, speech, output=output, options=shared, rate=edl_rate)
     for sentence in plan.unpaired:

@@ -64,6 +64,17 @@ SpeechAtOption = Annotated[
         show_default="start of the first --range, else of the video",
     ),
 ]
+MaskGrowOption = Annotated[
+    float,
+    typer.Option(help="Make the replaced area larger by so many mm on the face, -8 to 8."),
+]
+MaskFeatherOption = Annotated[
+    float,
+    typer.Option(help="How softly it fades in inside its edge, mm on the face, 0.8 to 30."),
+]
+DebugMaskOption = Annotated[
+    bool, typer.Option("--debug-mask", help="Tint what is replaced, and draw its edge.")
+]
 LoudnessOption = Annotated[
     float | None,
     typer.Option(
@@ -202,6 +213,9 @@ HalfOption = Annotated[str, typer.Option(help="Whose speakers teach it: losses o
 SoundsOption = Annotated[
     list[Path] | None,
     typer.Option(help="Folder of further speech; may be repeated.", show_default="none"),
+]
+SwapSheetOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Contact sheet to write, .png.")
 ]
 LabelledOption = Annotated[
     Path | None,

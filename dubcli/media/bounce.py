@@ -44,7 +44,9 @@ def _indices(source_count: int, length: int) -> Iterator[int]:
         yield phase if phase < source_count else period - phase
 
 
-def bounced_frames(info: VideoInfo, source_count: int, length: int) -> Iterator[Frame]:
+def bounced_frames(
+    info: VideoInfo, source_count: int, length: int, start: int = 0
+) -> Iterator[Frame]:
     """Yield the frames of ``bounced_indices``; ``Frame.index`` is the index in the source.
 
     Memory is flat: a backward run is decoded forward in blocks, each yielded backward.
@@ -52,23 +54,29 @@ def bounced_frames(info: VideoInfo, source_count: int, length: int) -> Iterator[
     Args:
         info: The video.
         source_count: How many frames it has: as many as ``FrameReader`` gave.
-        length: How many frames to yield.
+        length: How many frames there are.
+        start: The first to yield.
 
     Raises:
         ValueError: If there is no source frame, or the length is negative.
         MediaError: If a frame below ``source_count`` cannot be decoded.
     """
     _check(source_count, length)
-    return islice(_bounce(info, source_count), length)
+    return islice(_bounce(info, source_count, start), max(0, length - start))
 
 
-def _bounce(info: VideoInfo, source_count: int) -> Iterator[Frame]:
+def _bounce(info: VideoInfo, source_count: int, start: int) -> Iterator[Frame]:
     frame_bytes = info.width * info.height * 3 + canvas_for(info).frame_bytes
     block = max(1, min(BLOCK_FRAMES, BLOCK_BYTES // frame_bytes))
+    period = max(1, 2 * source_count - 2)
+    phase = start % period
     while True:
-        yield from forward_frames(info, 0, source_count)
-        for stop in range(source_count - 1, 1, -block):
+        if phase < source_count:
+            yield from forward_frames(info, phase, source_count)
+        top = source_count - 1 if phase < source_count else period - phase + 1
+        for stop in range(top, 1, -block):
             yield from reversed(list(forward_frames(info, max(1, stop - block), stop)))
+        phase = 0
 
 
 def forward_frames(info: VideoInfo, start: int, stop: int) -> Generator[Frame, None, None]:

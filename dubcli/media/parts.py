@@ -11,7 +11,7 @@ from dubcli.errors import DubError, MediaError
 from dubcli.media.files import open_media
 
 IDENTITY = "made-from"
-_OURS = re.compile(r"\d{6}\.mov|\.\d{6}\.partial\.mov|made-from|\.made-from\.partial")
+_OURS = re.compile(r"\d{6}\.mov|\.\d{6}-\d+\.partial\.mov|made-from|\.made-from\.partial")
 
 
 def parts_path(output: Path) -> Path:
@@ -68,6 +68,8 @@ class Parts:
             if not identity or self._identity() != identity:
                 remove_parts(self.folder)
             self.folder.mkdir(exist_ok=True)
+            for left in self.folder.glob(".??????-*.partial.mov"):
+                left.unlink(missing_ok=True)
             self._note(identity)
         except OSError as error:
             raise MediaError(
@@ -89,8 +91,11 @@ class Parts:
         return self.folder / f"{number:06d}.mov"
 
     def unfinished(self, number: int) -> Path:
-        """Return where a part is written."""
-        return self.folder / f".{number:06d}.partial.mov"
+        """Return where a part is written.
+
+        No other process uses the name: the ffmpeg of one that was killed may still be at work.
+        """
+        return self.folder / f".{number:06d}-{os.getpid()}.partial.mov"
 
     def add(self) -> None:
         """Take the next part as finished.

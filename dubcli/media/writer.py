@@ -124,6 +124,7 @@ class FrameWriter:
 
     def __enter__(self) -> Self:
         self._parts = Parts(self._output, self._frame_count, self._identity)
+        self._partial.unlink(missing_ok=True)  # not shared with one that was killed
         self._written = min(self._parts.frames, self._frame_count)
         return self
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.pipeline.preparation import Ready, prepare
-from dubcli.records import Bytes, Carried, DubReport, Frame, Integers
+from dubcli.records import Bytes, Carried, DubReport, Frame, MouthTrack
 from dubcli.report.observe import Observer
 from dubcli.report.records import Curves, QcReport, numbers_of
 from dubcli.report.write import check_report, write_report
@@ -99,7 +99,6 @@ def dub(
             planes=True,
             mark=_mark(ready),
         ) as writer,
-        closing(prefetch(ready.frames())) as frames,
     ):
         clock.add("sound", time.perf_counter() - started)
         warnings += sound.warnings
@@ -111,17 +110,17 @@ def dub(
             if observer is not None:
                 observer.note(dubbed=was_dubbed)
         mouths = ready.mouths() if observer is None else observer.watch(ready.mouths())
-        rendered = ready.face.render(frames, mouths, *_from(first, ready))
-        for done in clock.watch("render", rendered, length - first):
-            started = time.perf_counter()
-            if options.patch_only:
-                writer.write(canvas.layer(done.patch))
-            else:
-                writer.write(canvas.lay_over(done.source, done.patch))
-            clock.add("encode", time.perf_counter() - started)
-            dubbed += done.dubbed
-            if observer is not None:
-                observer.note(dubbed=done.dubbed)
+        with closing(_rendered_from(first, ready, mouths)) as rendered:
+            for done in clock.watch("render", rendered, length - first):
+                started = time.perf_counter()
+                if options.patch_only:
+                    writer.write(canvas.layer(done.patch))
+                else:
+                    writer.write(canvas.lay_over(done.source, done.patch))
+                clock.add("encode", time.perf_counter() - started)
+                dubbed += done.dubbed
+                if observer is not None:
+                    observer.note(dubbed=done.dubbed)
         started = time.perf_counter()
     clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
     warnings += [*writer.warnings, *_coverage_warnings(dubbed, ready)]
@@ -145,11 +144,25 @@ def _painted(ready: Ready) -> Iterator[bool]:
     return (ready.face.dubs(t) for t in ready.plan.indices())
 
 
-def _from(first: int, ready: Ready) -> tuple[set[int] | None, Integers | None]:
-    """Return what tells ``FaceRenderer.render`` to begin with an output frame."""
-    if first == 0:
-        return None, None
-    return set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+def _rendered_from(
+    first: int, ready: Ready, mouths: Iterable[MouthTrack]
+) -> Generator[DubbedFrame, None, None]:
+    """Yield the dubbed frames from one on; earlier ones are neither decoded nor rendered.
+
+    Args:
+        first: The first output frame wanted.
+        ready: From ``prepare``.
+        mouths: Of all output frames.
+    """
+    wanted, order, start = None, None, 0
+    if first:
+        wanted, order = set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
+        start = ready.face.first_seen(first, order) if wanted else len(ready)
+    with (
+        closing(prefetch(ready.frames(start))) as frames,
+        closing(ready.face.render(frames, mouths, wanted, order)) as rendered,
+    ):
+        yield from rendered
 
 
 def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...]]:

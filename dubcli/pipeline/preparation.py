@@ -33,7 +33,7 @@ from dubcli.records import (
     VideoInfo,
 )
 from dubcli.stages.coverage import cover
-from dubcli.stages.render import FaceRenderer, closed_mouth
+from dubcli.stages.render import FaceRenderer, closed_mouth, mask_shape
 from dubcli.stages.select import lip_bank
 from dubcli.stages.sync import (
     SpeechLevels,
@@ -74,9 +74,9 @@ class Ready:
         """Return the number of output frames."""
         return self.plan.frame_count
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the source frame of each output frame."""
-        return replayed_frames(self.info, self.plan)
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """Yield the source frame of each output frame; those before ``start`` have no picture."""
+        return replayed_frames(self.info, self.plan, start=start)
 
     def mouths(self) -> Iterator[MouthTrack]:
         """Yield the generated mouth of each output frame."""
@@ -138,6 +138,7 @@ def prepare(
         amount=coverage.amount,
         face_references=options.face_references,
         person=speaker.person,
+        mask=mask_shape(options),
     )
     bank = _lip_banks(analysis, speaker.person, usable, options.lip_references)
     last = int(bank.max()) + 1

@@ -70,6 +70,7 @@ class Threads:
 
     def __init__(self) -> None:
         self.started: list[ThreadProcess] = []
+        self.options: list[DubOptions] = []  # of each
         self.tasks: list[Any] = []
         self.answers: dict[str, Answer] = {}
 
@@ -80,6 +81,7 @@ class Threads:
     def Process(self, *, args: tuple[Any, ...], **_: Any) -> ThreadProcess:  # noqa: N802
         kept = Connection(os.dup(args[0].fileno()))  # the batch closes its own
         self.started.append(ThreadProcess(kept, self._answer))
+        self.options.append(args[2])
         return self.started[-1]
 
     def _answer(self, task: Any, link: Connection) -> Outcome | None:
@@ -173,6 +175,34 @@ def test_workers_share_the_jobs(plan: Plan, threads: Threads) -> None:
     threads.answers = {"a.mp4": together, "b.mp4": together}
     assert states(run_batch(plan, options=BatchOptions(workers=2))) == [DONE] * 3
     assert len(threads.started) == 2
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(None, "01"), (1, "0"), (3, "010")])
+def test_each_gpu_has_a_worker_and_more_workers_share_them(
+    plan: Plan,
+    threads: Threads,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int | None,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(module, "worker_devices", lambda name: ("cuda:0", "cuda:1"))
+    together = threading.Barrier(len(expected), timeout=20)
+
+    def wait(task: Any, link: Connection) -> Outcome:
+        if len(threads.tasks) <= len(expected):
+            together.wait()
+        return made(task, link)
+
+    threads.answers = dict.fromkeys(("a.mp4", "b.mp4", "c.mp4"), wait)
+    assert states(run_batch(plan, options=BatchOptions(workers=workers))) == [DONE] * 3
+    assert [each.device for each in threads.options] == [f"cuda:{n}" for n in expected]
+
+
+def test_resume_is_told_to_the_worker(plan: Plan, threads: Threads) -> None:
+    for resume in (True, False):
+        run_batch(plan, options=BatchOptions(resume=resume))
+        assert [task.resume for task in threads.tasks] == [resume] * 3
+        threads.tasks.clear()
 
 
 def test_files_that_no_batch_wrote_are_refused_before_anything_starts(

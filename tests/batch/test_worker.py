@@ -74,6 +74,7 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "provenance": False,
         "ranges": "1-2",
         "face": "2",
+        "debug_mask": True,
         "speech_at": "0:01",
         "cache": CacheOptions(use=False, folder=Path("c")),
     }

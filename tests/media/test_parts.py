@@ -35,8 +35,10 @@ def test_finished_parts_are_found_again_up_to_the_first_that_is_not_whole(
     assert (parts.count, parts.frames, parts.files()) == (0, 0, ())
     for _ in range(4):
         add(parts, five(clip))
-    parts.unfinished(4).write_bytes(b"half")
+    half = parts.unfinished(4)
+    half.write_bytes(b"half")
     assert Parts(output, 23, "this").frames == 20
+    assert not half.exists()
     add(parts, five(clip, 3))
     assert Parts(output, 23, "this").count == 5  # the last one is shorter
     assert Parts(output, 24, "this").count == 4

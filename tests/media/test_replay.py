@@ -36,6 +36,22 @@ def test_frames_are_those_of_the_plan(
     assert first == list(islice(plan.indices(), 7))
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("start", [1, 40, 59, 60, 61, 100, 119, 149, 150])
+def test_frames_from_one_on_are_the_same_and_earlier_ones_have_no_picture(
+    bframes: Path, read_all: Callable[..., list[Bytes]], mode: str, start: int
+) -> None:
+    info = probe_video(bframes)
+    source = read_all(info)
+    plan = plan_length(mode, FRAMES, Fraction(5), info.frame_rate)
+    start = min(start, plan.frame_count)
+    frames = list(replayed_frames(info, plan, start=start))
+    assert [frame.index for frame in frames] == list(plan.indices())
+    assert all(frame.rgb.size == 0 for frame in frames[:start])
+    for frame in frames[start:]:
+        np.testing.assert_array_equal(frame.rgb, source[frame.index])
+
+
 def test_a_frame_that_stays_is_decoded_once(bframes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[int, int | None]] = []
 
