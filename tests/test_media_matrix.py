@@ -254,7 +254,7 @@ ROWS = {
     "DNxHR": Row(
         "a.mov",
         base("-c:v", "dnxhd", "-profile:v", "dnxhr_hqx", "-pix_fmt", "yuv422p10le"),
-        Kept(pixels="yuv422p10le", output="out.mov"),
+        Kept(pixels="yuv422p10le", codec="dnxhd", output="out.mov"),
     ),
     "HEVC": Row(
         "a.mp4",
