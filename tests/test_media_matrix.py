@@ -238,6 +238,11 @@ ROWS = {
         base("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le"),
         Kept(pixels="yuva444p12le", output="out.mov"),
     ),
+    "alpha in webm": Row(
+        "a.webm",
+        base("-c:v", "libvpx-vp9", "-cpu-used", "8", "-crf", "10", "-pix_fmt", "yuva420p"),
+        Kept(pixels="yuva444p12le", output="out.mov", says="the output is ProRes 4444"),
+    ),
     "RGB": Row(
         "a.mkv",
         base("-c:v", "libx264rgb", "-crf", "5"),
