@@ -229,6 +229,11 @@ ROWS = {
     "alpha in mp4": Row(
         "a.mov", base(*PRORES_4444), Kept(pixels="yuv444p10le", says="alpha is left out")
     ),
+    "alpha in webm": Row(
+        "a.webm",
+        base("-c:v", "libvpx-vp9", "-cpu-used", "8", "-crf", "10", "-pix_fmt", "yuva420p"),
+        Kept(pixels="yuva444p12le", output="out.mov", says="the output is ProRes 4444"),
+    ),
     "RGB": Row(
         "a.mkv", base("-c:v", "libx264rgb", "-crf", "5"), Kept(pixels="yuv444p", psnr_db=RGB_DB)
     ),

@@ -36,6 +36,7 @@ FORMATS = (
 )
 LOUDNESS_KEY = "lavfi.r128.I"
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own leave alpha out
 PAIR_CRF = 20
 PAIR_BITS_PER_S = 1_600_000  # both pictures together, at most
 PAIR_SOUND_BITS_PER_S = 96_000
@@ -99,6 +100,16 @@ def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
     return [str(argument) for argument in stream.compile(cmd=[ffmpeg_binary, *_QUIET])]
 
 
+def _seeking(wanted: FrameRange) -> dict[str, Any]:
+    """Return the options of an input that is read from a certain frame."""
+    options: dict[str, Any] = {}
+    if wanted.seek_s is not None:
+        options["ss"] = f"{float(wanted.seek_s):.6f}"
+    if wanted.origin_pts is not None:
+        options["copyts"] = None
+    return options
+
+
 def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> list[str]:
     """Return the arguments that write frames to standard output, as ``canvas_for`` has them.
 
@@ -110,16 +121,12 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
         info: The video; its width and height are those after the rotation.
         wanted: Which frames.
     """
-    options: dict[str, Any] = {}
-    if wanted.seek_s is not None:
-        options["ss"] = f"{float(wanted.seek_s):.6f}"
-    if wanted.origin_pts is not None:
-        options["copyts"] = None
     layout = canvas_for(info).layout
     turned = raw_layout(info.pixel_format) != layout
-    if turned:
-        options["noautorotate"] = None
-    video = _file_input(info.path, **options)["V:0"]
+    options: dict[str, Any] = {"noautorotate": None} if turned else {}
+    if layout.alpha and info.codec in ALPHA_DECODERS:
+        options["c:v"] = ALPHA_DECODERS[info.codec]
+    video = _file_input(info.path, **options, **_seeking(wanted))["V:0"]
     if turned:  # ffmpeg would average chroma on the way
         video = video.filter("scale", flags=DECODE_FLAGS).filter("format", layout.name)
         video = video.filter("transpose", "cclock" if info.rotation_deg == 90 else "clock")
