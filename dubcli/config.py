@@ -24,6 +24,7 @@ ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray clust
 
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
+TRACK_MODES = ("keep", "drop")
 CODECS = ("source", "h264", "hevc", "prores", "dnxhr", "ffv1")  # "source": the video's own
 
 MAX_PIXELS, MAX_SECONDS = 10**9, 10**7  # the largest limits that may be asked for
@@ -87,6 +88,9 @@ class DubOptions:
     face: str = "largest"  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
     ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
     speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
+    mask_grow: float = 0.0  # mm on the face by which the replaced area is larger
+    mask_feather: float = 3.125  # mm on the face over which it fades in inside its edge
+    debug_mask: bool = False  # tint what is replaced
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
     audio: str = "replace"  # what becomes of the video's own sound: one of AUDIO_MODES
     bed_level: float = -18.0  # dB, of the video's own sound under the speech
@@ -98,6 +102,8 @@ class DubOptions:
     preset: str = "medium"  # x264's and x265's speed
     codec: str = "source"  # one of CODECS
     pixel_format: str | None = None  # ffmpeg's name; None: the source's own, if the codec has it
+    tracks: str = "keep"  # the video's other tracks, chapters, metadata: one of TRACK_MODES
+    patch_only: bool = False  # write the face patch alone, as a layer with alpha
     allow_8bit: bool = False  # write 8 bits a channel where the source has more
     deinterlace: bool = False  # dub interlaced video, made progressive
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
@@ -115,6 +121,8 @@ class DubOptions:
             ("lip_references", 1, 200),
             ("face_references", 1, 51),
             ("mouth_scale", 0.0, 3.0),
+            ("mask_grow", -8.0, 8.0),
+            ("mask_feather", 0.8, 30.0),
             ("loudness", -70.0, -5.0),
             ("bed_level", -80.0, 0.0),
             ("bed_fade", 0.0, 10.0),
@@ -125,6 +133,7 @@ class DubOptions:
         )
         _refuse_others(self, "length", LENGTH_MODES)
         _refuse_others(self, "codec", CODECS)
+        _refuse_others(self, "tracks", TRACK_MODES)
         if not self.face or (self.face.isdigit() and int(self.face) < 1):
             raise InputError(
                 f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"

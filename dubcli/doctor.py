@@ -267,7 +267,19 @@ def check_ffmpeg() -> Iterator[Check]:
 
 
 def check_media() -> Iterator[Check]:
-    """Write three small frames with sound, read them back, and yield whether they are the same."""
+    """Yield whether three small frames with sound come back from ffmpeg as they were."""
+    try:
+        found = _come_back()
+    except DubError as error:  # of a user's file it says what to do; this is ours
+        found = " ".join(str(error).split())
+    if found:
+        yield Check("encode, decode", "failed", found, "install another ffmpeg, 5.1 or newer")
+    else:
+        yield Check("encode, decode", "ok", f"{TRIAL_FRAMES} frames and sound came back")
+
+
+def _come_back() -> str:
+    """Write three small frames with sound, read them back, and return what is wrong with them."""
     import numpy as np
 
     from dubcli.media.probe import probe_audio, probe_video
@@ -314,11 +326,7 @@ def check_media() -> Iterator[Check]:
     same = len(read) == len(frames) and all(
         np.abs(a.astype(float) - b).mean() < TRIAL_ERROR for a, b in zip(read, frames, strict=True)
     )
-    if same:
-        yield Check("encode, decode", "ok", f"{TRIAL_FRAMES} frames and sound came back")
-    else:
-        found = f"{len(read)} of {TRIAL_FRAMES} frames came back, or other pictures"
-        yield Check("encode, decode", "failed", found, "install another ffmpeg, 5.1 or newer")
+    return "" if same else f"{len(read)} of {TRIAL_FRAMES} frames came back, or other pictures"
 
 
 def check_graphics() -> Iterator[Check]:

@@ -85,6 +85,8 @@ class Carried:
 
     path: Path
     streams: tuple[CarriedStream, ...] = ()
+    timecode: str | None = None  # of the first frame: "01:00:00:00"
+    until_s: Fraction | None = None  # where tracks and chapters end; None: with the source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cache": FOUNDATION | {"geometry"},
     "doctor": FOUNDATION | {"media", "stages", "checkpoints", "cache"},
     "report": FOUNDATION | {"geometry", "media", "checkpoints"},
-    "training": FOUNDATION | LOWER | {"loading", "extras"},
+    "training": FOUNDATION | LOWER | {"loading", "extras", "sheet"},
     "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache", "extras"},
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
     "faces": FOUNDATION | {"media", "loading", "pipeline", "sheet", "timecode"},

@@ -83,6 +83,12 @@ def samples(path: Path) -> NDArray[np.uint16]:
     return np.frombuffer(made, "<u2").reshape(FRAMES, 2 * 288, 360)
 
 
+def straight(path: Path) -> NDArray[np.float64]:
+    """Return RGB and alpha as ffmpeg decodes them, 0 to 1, [T, H, W, 4]."""
+    made = run_ffmpeg("-i", path, "-map", "0:v", "-f", "rawvideo", "-pix_fmt", "rgba64le", "-")
+    return np.frombuffer(made, "<u2").reshape(FRAMES, 288, 360, 4) / 65535
+
+
 def dubbed(video: Path, speech: Path, output: Path, models: Models, **named: object) -> DubReport:
     options = replace(OPTIONS, **named)  # type: ignore[arg-type]
     return dub(video, speech, output, models=models, options=options)
@@ -129,6 +135,25 @@ def test_hdr_keeps_depth_tags_and_light(folder: Path, speech: Path, models: Mode
     error = (source - made)[outside]
     assert 10 * np.log10(1023**2 / (error**2).mean()) > 48  # 53.1 measured: x265 at crf 16
     assert np.abs(source - made)[:, *FACE].mean() > 2 * np.abs(error).mean()
+
+
+def test_patch_alone_laid_over_the_source_is_the_dub(
+    folder: Path, speech: Path, models: Models
+) -> None:
+    video = clip(folder / "plain.mkv", "format=gbrp16le", "-c:v", "ffv1")
+    whole = dubbed(video, speech, folder / "whole.mkv", models)
+    alone = dubbed(video, speech, folder / "layer.mov", models, patch_only=True)
+    after = probe_video(alone.output)
+    assert (after.codec, after.profile, after.frame_count) == ("prores", "4444", FRAMES)
+    source, made = (straight(path)[..., :3] for path in (video, whole.output))
+    layer = straight(alone.output)
+    alpha = layer[..., 3:]
+    inside = alpha[..., 0] > 0.5
+    assert 0.01 < inside.mean() < 0.15
+    error = (alpha * layer[..., :3] + (1 - alpha) * source - made) ** 2
+    unlike = (source - made) ** 2
+    assert 10 * np.log10(1 / error[inside].mean()) > 40  # ProRes
+    assert error[inside].mean() < unlike[inside].mean() / 10
 
 
 def test_eight_bits_for_hdr_and_interlaced_video_are_refused_before_any_work(

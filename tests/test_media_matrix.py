@@ -34,8 +34,7 @@ X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "12")
 PCM_HZ = 16000
 ABOVE = 3  # the upper third of the picture lies outside the mask
 EXACT_DB = 40.0  # PSNR there: one generation of H.264 at crf 16
-RGB_DB = 30.0  # chroma that 4:2:0 cannot hold
-PALETTE_DB = 20.0  # coloured dither, of which 4:2:0 cannot hold any
+RGB_DB = 30.0  # of what was RGB and became yuv
 NO_PICTURE = "no picture can be decoded; check that the file is complete"
 NO_MEDIA = (
     "not a video or sound file that can be read; check that it is complete, or convert it to "
@@ -44,6 +43,10 @@ NO_MEDIA = (
 NO_FACE = (
     "no face in any of its 4 frames; give a video in which the speaker's face is seen from the "
     "front and not too small"
+)
+INTERLACED = (
+    "the video is interlaced; add --deinterlace to dub it as progressive video of the same frame "
+    "rate, or convert it first"
 )
 PLAYLIST = "a playlist that points to other files; give the video or sound file itself"
 
@@ -56,10 +59,12 @@ class Kept:
     frames: int = FRAMES
     size: tuple[int, int] = (WIDTH, HEIGHT)
     pixels: str = "yuv420p"
+    codec: str = "h264"
     psnr_db: float = EXACT_DB
     output: str = "out.mp4"
     says: str = ""  # part of the warnings
     retimed: bool = False  # frames are not the source's one by one
+    sounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,8 @@ BT709 = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt7
 PQ = ("-colorspace", "bt2020nc", "-color_primaries", "bt2020", "-color_trc", "smpte2084")
 SRT = "1\n00:00:00,000 --> 00:00:00,100\nword\n"
 TEN = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "12", "-pix_fmt", "yuv420p10le")
-TEN_BITS = "the video has 10 bits a channel"
+PRORES_4444 = ("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le")
+FIELDS = ("-flags", "+ilme+ildct", "-x264opts", "tff=1")
 TEST_PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=360x288:rate=25:duration=0.16")
 
 # The table. To change what is promised, change a row here.
@@ -205,23 +211,27 @@ ROWS = {
     "odd height": Row(
         "a.mkv",
         base("-vf", "format=gbrp,crop=360:287:0:0", "-c:v", "ffv1", "-pix_fmt", "yuv420p"),
-        Kept(size=(360, 287), pixels="yuv444p"),
+        Kept(size=(360, 287), pixels="yuv422p"),
     ),
     "wide pixels": Row("a.mp4", face("-vf", "setsar=16/11"), Kept()),
-    "interlaced": Row("a.mp4", face("-flags", "+ilme+ildct", "-x264opts", "tff=1"), Kept()),
+    "interlaced": Row("a.mp4", face(*FIELDS), Refused(INTERLACED)),
+    "deinterlaced": Row("a.mp4", face(*FIELDS), Kept(retimed=True), ("--deinterlace",)),
     # depth, chroma, colour
     "4:2:2": Row("a.mp4", face("-pix_fmt", "yuv422p"), Kept(pixels="yuv422p")),
     "4:4:4": Row("a.mp4", face("-pix_fmt", "yuv444p"), Kept(pixels="yuv444p")),
-    "10 bits": Row("a.mp4", base(*TEN), Kept(says=TEN_BITS)),
-    "HDR": Row("a.mp4", base(*TEN, *PQ), Kept(says=TEN_BITS)),
+    "10 bits": Row("a.mp4", base(*TEN), Kept(pixels="yuv420p10le")),
+    "HDR": Row("a.mp4", base(*TEN, *PQ), Kept(pixels="yuv420p10le")),
     "full range": Row("a.mp4", face("-pix_fmt", "yuvj420p"), Kept(pixels="yuvj420p")),
     "bt709 tags": Row("a.mp4", face(*BT709), Kept()),
     "alpha": Row(
-        "a.mov",
-        base("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le"),
-        Kept(says="the video has 12 bits a channel", psnr_db=RGB_DB),
+        "a.mov", base(*PRORES_4444), Kept(pixels="yuva444p12le", codec="prores", output="out.mov")
     ),
-    "RGB": Row("a.mkv", base("-c:v", "libx264rgb", "-crf", "5"), Kept(psnr_db=RGB_DB)),
+    "alpha in mp4": Row(
+        "a.mov", base(*PRORES_4444), Kept(pixels="yuv444p10le", says="alpha is left out")
+    ),
+    "RGB": Row(
+        "a.mkv", base("-c:v", "libx264rgb", "-crf", "5"), Kept(pixels="yuv444p", psnr_db=RGB_DB)
+    ),
     # containers and codecs
     "mov": Row("a.mov", face(), Kept(output="out.mov")),
     "mkv": Row("a.mkv", face(), Kept(output="out.mkv")),
@@ -232,15 +242,32 @@ ROWS = {
     "mxf": Row("a.mxf", base("-c:v", "mpeg2video", "-q:v", "2"), Kept()),
     "mpg": Row("a.mpg", base("-c:v", "mpeg2video", "-q:v", "2", "-bf", "0"), Kept()),
     "wmv": Row("a.wmv", base("-c:v", "wmv2", "-q:v", "2"), Kept()),
-    "gif": Row("a.gif", base(), Kept(psnr_db=PALETTE_DB)),
-    "ProRes": Row("a.mov", base("-c:v", "prores_ks"), Kept(says=TEN_BITS)),
+    "gif": Row("a.gif", base(), Kept(pixels="yuv444p", psnr_db=RGB_DB)),
+    "ProRes": Row(
+        "a.mov",
+        base("-c:v", "prores_ks", "-profile:v", "hq"),
+        Kept(pixels="yuv422p10le", codec="prores", output="out.mov"),
+    ),
+    "ProRes to mp4": Row(
+        "a.mov", base("-c:v", "prores_ks"), Kept(pixels="yuv422p10le", says="the output is H.264")
+    ),
+    "DNxHR": Row(
+        "a.mov",
+        base("-c:v", "dnxhd", "-profile:v", "dnxhr_hqx", "-pix_fmt", "yuv422p10le"),
+        Kept(pixels="yuv422p10le", output="out.mov"),
+    ),
+    "HEVC": Row(
+        "a.mp4",
+        base("-c:v", "libx265", "-x265-params", "log-level=error", "-preset", "ultrafast"),
+        Kept(codec="hevc"),
+    ),
     "late start": Row("a.ts", face("-output_ts_offset", "5"), Kept()),
     # streams
     "two sounds": Row(
         "a.mp4",
         ("-r", "25", "-i", str(CLIP), *TWO_TRACKS, "-map", "0:v", "-map", "1", "-map", "2",
          "-frames:v", str(FRAMES), *X264),
-        Kept(),
+        Kept(sounds=2),
     ),
     "subtitles": Row(
         "a.mkv",
@@ -373,13 +400,16 @@ def check_kept(source: Path, output: Path, expected: Kept) -> None:
         stream = container.streams.video[0]
         shown = [packet.pts for packet in container.demux(stream) if packet.size]
         assert (stream.width, stream.height) == expected.size
-        assert stream.codec_context.pix_fmt == expected.pixels
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == (
+            expected.codec,
+            expected.pixels,
+        )
         assert len(shown) == expected.frames
         if expected.frames > 1:
             assert stream.average_rate == Fraction(expected.rate)
         length_s = expected.frames / Fraction(expected.rate)
         assert abs(float(container.duration or 0) / av.time_base - length_s) < 0.03  # AAC: a frame
-        assert len(container.streams.audio) == 1
+        assert len(container.streams.audio) == expected.sounds
     found = tags(output)
     for name, value in tags(source).items():
         if value not in {0, 2, None}:  # reserved and unspecified: what players assume

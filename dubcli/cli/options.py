@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dubcli.config import AUDIO_MODES, CODECS, LENGTH_MODES
+from dubcli.config import AUDIO_MODES, CODECS, LENGTH_MODES, TRACK_MODES
 
 VideoArgument = Annotated[
     Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
@@ -64,6 +64,17 @@ SpeechAtOption = Annotated[
         show_default="start of the first --range, else of the video",
     ),
 ]
+MaskGrowOption = Annotated[
+    float,
+    typer.Option(help="Make the replaced area larger by so many mm on the face, -8 to 8."),
+]
+MaskFeatherOption = Annotated[
+    float,
+    typer.Option(help="How softly it fades in inside its edge, mm on the face, 0.8 to 30."),
+]
+DebugMaskOption = Annotated[
+    bool, typer.Option("--debug-mask", help="Tint what is replaced, and draw its edge.")
+]
 LoudnessOption = Annotated[
     float | None,
     typer.Option(
@@ -97,6 +108,20 @@ PixelFormatOption = Annotated[
     str | None,
     typer.Option(
         help="Pixel format of the output, as ffmpeg names it.", show_default="INPUT's own"
+    ),
+]
+TracksOption = Annotated[
+    str,
+    typer.Option(
+        help="INPUT's further sound, subtitles, chapters, timecode, metadata: "
+        + ", ".join(TRACK_MODES)
+        + "."
+    ),
+]
+PatchOnlyOption = Annotated[
+    bool,
+    typer.Option(
+        "--patch-only", help="Write only the face patch, as a layer with alpha (.mov or .mkv)."
     ),
 ]
 Allow8bitOption = Annotated[
@@ -188,6 +213,9 @@ HalfOption = Annotated[str, typer.Option(help="Whose speakers teach it: losses o
 SoundsOption = Annotated[
     list[Path] | None,
     typer.Option(help="Folder of further speech; may be repeated.", show_default="none"),
+]
+SwapSheetOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Contact sheet to write, .png.")
 ]
 LabelledOption = Annotated[
     Path | None,

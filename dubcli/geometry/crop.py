@@ -8,7 +8,7 @@ expression and turn alone.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ LIP_DILATION = 11
 FEATHER = 2.0  # pixels: the ramp is twice as wide and ends before the jaw line
 RING_WIDTH = 7  # pixels inside the mask's edge, where patch and frame should agree
 PASTE_MARGIN = 2.0  # pixels of the crop that interpolation reads beside the weight
+TINT, TINT_SHARE, EDGE = (255, 0, 255), 0.35, (0, 255, 0)  # colours that no face has
 DETAIL_RAMP = 4.0  # pixels over which the frame's own texture fades in beside the inner mouth
 MAX_COLOUR_SHIFT = 12.0  # grey levels; more is a wrong patch, not a wrong colour
 SUPERSAMPLE = 2.0  # frames more than this much finer than the crop are averaged first
@@ -94,7 +95,13 @@ def cut_out(rgb: Bytes, crop: Crop) -> Bytes:
 
 
 def hull_mask(points_px: Float, dilation: int, size_px: int = CROP_SIZE) -> Bytes:
-    """Return 1 inside the convex hull of points widened by ``dilation`` pixels, [S, S]."""
+    """Return 1 inside the convex hull of points widened by ``dilation`` pixels, [S, S].
+
+    A negative one narrows it.
+    """
+    if dilation < 0:
+        widened = hull_mask(points_px, 0, size_px)
+        return 1 - dilate(1 - widened, -dilation)
     mask = np.zeros((size_px, size_px), dtype=np.uint8)
     hull = cv2.convexHull(np.round(points_px[:, :2]).astype(np.int32))
     cv2.fillConvexPoly(mask, hull, 1)
@@ -124,6 +131,18 @@ def feather(mask: Bytes, sigma: float = FEATHER) -> Float:
     the network did not render never shows, not even mixed in by the interpolation of pasting.
     """
     return _rise(np.pad(mask, 1), 2 * sigma)[1:-1, 1:-1]
+
+
+def tinted(patch: Patch) -> Patch:
+    """Return a patch that shows where it lies: tinted as far as it shows, its edge drawn."""
+    inside = (patch.share > 0).astype(np.uint8)
+    edge = inside > cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=0)
+    picture = patch.picture + TINT_SHARE * (np.array(TINT, np.float32) - patch.picture)
+    return replace(
+        patch,
+        picture=np.where(edge[:, :, None], np.array(EDGE, np.float32), picture),
+        share=np.where(edge, np.float32(1), patch.share),
+    )
 
 
 def _rise(mask: Bytes, ramp_px: float) -> Float:

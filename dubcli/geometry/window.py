@@ -10,6 +10,7 @@ import torch
 from dubcli.geometry.camera import project
 from dubcli.geometry.crop import (
     CROP_SIZE,
+    FACE_DILATION,
     Detail,
     detail_share,
     face_mask,
@@ -119,9 +120,9 @@ class WindowDrawer:
         shifted = points_px - np.array([WINDOW_COLUMNS[0], WINDOW_ROWS[0], 0], dtype=np.float32)
         return self._pncc.render(shifted, HEIGHT, WIDTH)
 
-    def face_mask(self, points_px: Float) -> Bytes:
+    def face_mask(self, points_px: Float, grow_px: int = 0) -> Bytes:
         """Return the lower face's mask in the crop, [V, 3] crop pixels -> [S, S]."""
-        return face_mask(points_px, self.hull)
+        return face_mask(points_px, self.hull, FACE_DILATION + grow_px)
 
     def reference_mask(self, points_px: Float) -> Bytes:
         """Return where a face reference's pixels may be used: the lower face and around it."""

@@ -7,7 +7,7 @@ from dubcli.errors import InputError
 from dubcli.media.binary import ffmpeg_facts, find_ffmpeg
 from dubcli.media.colour import colour_range
 from dubcli.media.hdr import HLG, PQ
-from dubcli.media.planes import Layout, canvas_for, raw_layout
+from dubcli.media.planes import Layout, canvas_for, layer_info, raw_layout
 from dubcli.records import VideoInfo
 
 _CHROMAS = ("420", "422", "444")
@@ -74,20 +74,29 @@ def encoding_for(info: VideoInfo, extension: str, options: DubOptions) -> Encodi
     Args:
         info: The source: its codec, size, chroma, depth and light are kept where they can be.
         extension: Of the output, with its dot, lower case.
-        options: ``codec``, ``pixel_format``, ``allow_8bit``, ``crf`` and ``preset`` are read.
+        options: ``codec``, ``pixel_format``, ``allow_8bit``, ``patch_only``, ``crf`` and
+            ``preset`` are read.
 
     Raises:
         InputError: If the container cannot hold the codec, the codec not the pixel format, this
             ffmpeg lacks the encoder, or a picture of more than 8 bits would get 8.
     """
     warnings: list[str] = []
+    if options.patch_only:
+        info = layer_info(info)
     layout = canvas_for(info).layout
     name = options.codec
+    if name == "source" and options.patch_only:
+        name = "ffv1" if extension == ".mkv" else "prores"
     if name == "source":
         name = _own_family(info, layout, extension, warnings)
     codec = _CODECS[name]
     if extension not in codec.containers:
         others = " or ".join(sorted(codec.containers))
+        if options.patch_only:
+            raise InputError(
+                f"--patch-only: {extension} files do not hold pictures with alpha; write {others}"
+            )
         raise InputError(
             f"--codec {name}: {extension} files do not hold it; write {others}, "
             "or choose another codec"
@@ -98,6 +107,11 @@ def encoding_for(info: VideoInfo, extension: str, options: DubOptions) -> Encodi
             "install a full build of ffmpeg"
         )
     pixel_format = _pixel_format(info, layout, name, options)
+    if options.patch_only and not raw_layout(pixel_format).alpha:
+        raise InputError(
+            f"--patch-only: {name} does not hold alpha in {pixel_format}; "
+            "choose --codec prores or ffv1, and no --pixel-format"
+        )
     warnings += _losses(info, layout, raw_layout(pixel_format), name, options)
     arguments = (("c:v", codec.encoder), *_settings(info, name, pixel_format, options, extension))
     return Encoding(name, pixel_format, arguments, tuple(warnings))

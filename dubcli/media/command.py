@@ -22,7 +22,7 @@ from dubcli.media.colour import (
     conversion,
     output_tags,
 )
-from dubcli.media.planes import canvas_for
+from dubcli.media.planes import canvas_for, raw_layout
 from dubcli.media.soundtrack import Soundtrack
 from dubcli.records import Arrangement, AudioInfo, Carried, VideoInfo
 
@@ -115,7 +115,14 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
         options["ss"] = f"{float(wanted.seek_s):.6f}"
     if wanted.origin_pts is not None:
         options["copyts"] = None
+    layout = canvas_for(info).layout
+    turned = raw_layout(info.pixel_format) != layout
+    if turned:
+        options["noautorotate"] = None
     video = _file_input(info.path, **options)["V:0"]
+    if turned:  # ffmpeg would average chroma on the way
+        video = video.filter("scale", flags=DECODE_FLAGS).filter("format", layout.name)
+        video = video.filter("transpose", "cclock" if info.rotation_deg == 90 else "clock")
     if info.interlaced:
         video = video.filter("bwdif", mode="send_frame", deint="interlaced")
     if wanted.origin_pts is not None:
@@ -124,7 +131,6 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
         video = video.filter("fps", fps=rate_text(info.frame_rate), start_time=0, round="near")
     if wanted.skip:
         video = video.filter("trim", start_frame=wanted.skip)
-    layout = canvas_for(info).layout
     scale = {"flags": DECODE_FLAGS}
     if layout.family == "yuv":  # a range stays as it is
         scale |= {"in_range": colour_range(info), "out_range": colour_range(info)}
@@ -229,6 +235,10 @@ def _pictures_to_encode(info: VideoInfo, encoding: Encoding, raw: str) -> Any:
         framerate=rate_text(info.frame_rate),
         protocol_whitelist=PROTOCOLS,
     )["v:0"]
+    if encoding.codec == "dnxhr":
+        # Its encoder reads beyond the picture and crashes on bytes as they come from a pipe
+        # (ffmpeg 9.0.2, 360 x 288); a copy is padded.
+        pictures = pictures.filter("copy")
     return (
         pictures.filter("scale", **conversion(info, raw, encoding.pixel_format))
         .filter("format", encoding.pixel_format)
@@ -328,6 +338,12 @@ def _carrying(arguments: list[str], carried: Carried | None) -> list[str]:
     copied = ["-map_metadata", str(count), "-map_chapters", str(count)]
     for place, stream in enumerate(carried.streams, 2):  # after pictures and speech
         copied += ["-map", f"{count}:{stream.index}", f"-c:{place}", stream.codec]
+    if carried.timecode is not None:
+        copied += ["-metadata", f"timecode={carried.timecode}"]
+        if "mp4" in arguments:  # the other muxers do it unasked
+            copied += ["-write_tmcd", "1"]
+    if carried.until_s is not None:
+        copied += ["-t", f"{float(carried.until_s):.6f}"]
     return [*arguments[:inputs], *source, *arguments[inputs:-1], *copied, arguments[-1]]
 
 

@@ -9,7 +9,7 @@ Letters: H, W frame size; h, w size of the patched rectangle; d bits of a sample
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -163,6 +163,9 @@ def raw_layout(pixel_format: str) -> Layout:
     return layout_of(name if not name[-1].isdigit() else f"{name}le")
 
 
+LAYER = layout_of("gbrap10le")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Canvas:
     """How the pictures of one video are shown to the networks, and how patches are laid over them.
@@ -195,8 +198,10 @@ class Canvas:
             return shown_codes()[wide.astype(np.uint16)]
         if joined.dtype == np.uint8 and self.layout.family == "gbr":
             return joined.astype(np.uint8)
-        made = cv2.transform(joined, self.to_rgb * 255)
-        return np.minimum(made, 255).astype(np.uint8)
+        made = np.asarray(cv2.transform(joined, self.to_rgb * 255))
+        if made.dtype != np.uint8:
+            np.minimum(made, 255, out=made)
+        return made.astype(np.uint8, copy=False)
 
     def _joined(self, planes: list[Samples]) -> Samples:
         """Return planes as one picture, [H, W, 3], chroma repeated; red, green, blue of gbr."""
@@ -254,6 +259,27 @@ class Canvas:
             region[:] = np.clip(mixed, 0, (1 << self.layout.depth) - 1).astype(plane.dtype)
         return result
 
+    def layer(self, patch: Patch | None) -> Bytes:
+        """Return a patch alone, as straight RGB and alpha in the format of ``layer_info``.
+
+        Laid over the frame in the frame's own coding, it gives the dubbed one.
+
+        Args:
+            patch: What is shown where; None: nothing.
+        """
+        most = (1 << LAYER.depth) - 1
+        planes = np.zeros((4, self.height, self.width), "<u2")
+        if patch is not None:
+            height, width = patch.share.shape
+            rows = slice(patch.top, patch.top + height)
+            columns = slice(patch.left, patch.left + width)
+            shown = patch.picture / 255
+            coded = pq_from_shown(shown) if self.pq else shown
+            visible = np.where(patch.share[:, :, None] > 0, coded, 0)
+            together = np.dstack([visible[:, :, [1, 2, 0]], patch.share])
+            planes[:, rows, columns] = np.rint(most * together).transpose(2, 0, 1)
+        return planes.reshape(-1).view(np.uint8)
+
     def _added_to_pq(self, planes: list[Samples], patch: Patch, added: Float) -> Float:
         """Return what is added to RGB coded by PQ so that what is shown changes by ``added``."""
         height, width = patch.share.shape
@@ -271,6 +297,15 @@ class Canvas:
         change = pq_from_shown(shown + added) - pq_from_shown(shown)
         seen = np.where(patch.share[:, :, None] > 0, change, 0)
         return np.asarray(seen, np.float32)
+
+
+def layer_info(info: VideoInfo) -> VideoInfo:
+    """Return what a layer of patches is, as a video of its own.
+
+    Args:
+        info: The video that it is to be laid over.
+    """
+    return replace(info, codec="", profile=None, pixel_format=LAYER.name, colour_range=None)
 
 
 def canvas_for(info: VideoInfo) -> Canvas:

@@ -21,6 +21,7 @@ XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 # IPTC NewsCodes: a real recording, parts of which a trained network has made.
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 OWN_NAMESPACE = "urn:dubcli:provenance:1:"
+LONGEST_COMMENT = 20_000  # characters; Linux allows an argument 128 KiB
 SENTENCE = "The speaker's lips and speech were replaced: AI dubbing"
 
 
@@ -70,10 +71,13 @@ def notes_of(mark: Mark, partial: Path, carried: Carried | None) -> dict[str, st
     Args:
         mark: What is to be said.
         partial: The file to be written; its extension is that of the output.
-        carried: What comes along from the source: its comment stays, before ours.
+        carried: What comes along from the source: its comment stays, before ours; alone, if it
+            is too long to be passed on to a program.
     """
     said = _comment(carried.path) if carried is not None else ""
-    notes = {"comment": f"{said}; {mark.comment}" if said else mark.comment}
+    notes = {}
+    if len(said) <= LONGEST_COMMENT:
+        notes["comment"] = f"{said}; {mark.comment}" if said else mark.comment
     if partial.suffix.lower() == ".mkv":
         notes |= {"DIGITAL_SOURCE_TYPE": SOURCE_TYPE, "XMP": xmp_packet(mark)}
     return notes

@@ -17,11 +17,11 @@ from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.finish import Recipe, finish
 from dubcli.media.parts import Parts, remove_parts
-from dubcli.media.planes import canvas_for
+from dubcli.media.planes import canvas_for, layer_info
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.provenance import Mark
 from dubcli.media.soundtrack import soundtrack_for
-from dubcli.records import Arrangement, AudioInfo, Bytes, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Bytes, Carried, VideoInfo
 
 AS_IT_IS = Arrangement()
 logger = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class FrameWriter:
         options: DubOptions,
         arrangement: Arrangement = AS_IT_IS,
         identity: str = "",
+        carried: Carried | None = None,
         planes: bool = False,
         mark: Mark | None = None,
     ) -> None:
@@ -80,8 +81,10 @@ class FrameWriter:
             options: Codec, pixel format, crf and preset.
             arrangement: What is done to the speech.
             identity: What all frames follow from, in a line; empty: nothing is kept for another.
-            planes: Whether frames come as ``canvas_for`` has them, rather than as RGB.
+            carried: What comes along from the source; None: nothing.
             mark: What the output says about how it was made; None: nothing.
+            planes: Whether frames come as ``canvas_for`` has them, or patches alone as
+                ``Canvas.layer``, rather than as RGB.
 
         Raises:
             InputError: If ``output`` cannot be written or is an input, or the codec does not fit.
@@ -94,12 +97,13 @@ class FrameWriter:
         self._arrangement = arrangement
         self._frame_count = frame_count
         self._identity = identity
+        self._carried = carried
         self._encoding = encoding_for(info, output.suffix.lower(), options)
         self._mark = mark
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
         self._warnings = list(self._encoding.warnings)
         self._warnings += [self._soundtrack.warning] if self._soundtrack.warning else []
-        canvas = canvas_for(info)
+        canvas = canvas_for(layer_info(info) if options.patch_only else info)
         self._raw = canvas.layout.name if planes else "rgb24"
         self._shape = (canvas.frame_bytes,) if planes else (info.height, info.width, 3)
         self._partial = partial_path(output)
@@ -234,6 +238,7 @@ class FrameWriter:
             soundtrack=self._soundtrack,
             arrangement=self._arrangement,
             mark=self._mark,
+            carried=self._carried,
         )
         try:
             self._note(finish(recipe, self._partial))

@@ -52,11 +52,17 @@ class CompactHubert(HubertEncoder):
         """
         super().__init__(config_of(hyper), name="hubert-compact")
         self.hyper = hyper
-        first = self.model.feature_extractor.conv_layers[0].conv
-        filters = mel_filters(hyper.bands, hyper.filter_taps)
         with torch.no_grad():
-            first.weight.copy_(torch.from_numpy(filters)[:, None])
-            nn.init.zeros_(first.bias)
+            filters = mel_filters(hyper.bands, hyper.filter_taps)
+            self.filters.weight.copy_(torch.from_numpy(filters)[:, None])
+            if self.filters.bias is not None:
+                self.filters.bias.zero_()
+
+    @property
+    def filters(self) -> nn.Conv1d:
+        """The first convolution."""
+        first: nn.Conv1d = self.model.feature_extractor.conv_layers[0].conv
+        return first
 
 
 def config_of(hyper: CompactHubertHyper) -> HubertConfig:

@@ -4,7 +4,9 @@ import time
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,15 +25,18 @@ from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.provenance import Mark
+from dubcli.media.tracks import tracks_of
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.pipeline.preparation import Ready, prepare
-from dubcli.records import Bytes, DubReport, Frame, MouthTrack
+from dubcli.records import Bytes, Carried, DubReport, Frame, MouthTrack
 from dubcli.report.observe import Observer
 from dubcli.report.records import Curves, QcReport, numbers_of
 from dubcli.report.write import check_report, write_report
 from dubcli.stages.render import DubbedFrame
+
+MARGIN_S = Fraction(1, 1000)  # by which tracks of the source may outlast the output: rounding
 
 
 def dub(
@@ -78,6 +83,8 @@ def dub(
     started = time.perf_counter()
     observer = None if report is None else Observer(ready.analysis, ready.coverage, ready.draw)
     dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
+    carried, said = _carried(ready, output)
+    warnings += said
     with (
         output_sound(info, speech, ready.plan, output, options) as sound,
         FrameWriter(
@@ -88,6 +95,7 @@ def dub(
             frame_count=length,
             options=options,
             identity=_identity(ready) if resume else "",
+            carried=carried,
             planes=True,
             mark=_mark(ready),
         ) as writer,
@@ -105,7 +113,10 @@ def dub(
         with closing(_rendered_from(first, ready, mouths)) as rendered:
             for done in clock.watch("render", rendered, length - first):
                 started = time.perf_counter()
-                writer.write(canvas.lay_over(done.source, done.patch))
+                if options.patch_only:
+                    writer.write(canvas.layer(done.patch))
+                else:
+                    writer.write(canvas.lay_over(done.source, done.patch))
                 clock.add("encode", time.perf_counter() - started)
                 dubbed += done.dubbed
                 if observer is not None:
@@ -152,6 +163,18 @@ def _rendered_from(
         closing(ready.face.render(frames, mouths, wanted, order)) as rendered,
     ):
         yield from rendered
+
+
+def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...]]:
+    """Return what comes along from the video beside its picture, and what does not."""
+    if ready.options.tracks == "drop":
+        return None, ()
+    plan = ready.plan
+    until_s = max(plan.sound_s, plan.frame_count / plan.frame_rate) + MARGIN_S
+    carried, said = tracks_of(ready.info.path, output.suffix.lower(), until_s)
+    if ready.options.patch_only:  # belongs to a film, and is none
+        return replace(carried, streams=()), ()
+    return carried, said
 
 
 def _mark(ready: Ready) -> Mark | None:

@@ -33,7 +33,7 @@ from dubcli.records import (
     VideoInfo,
 )
 from dubcli.stages.coverage import cover
-from dubcli.stages.render import FaceRenderer, closed_mouth
+from dubcli.stages.render import FaceRenderer, closed_mouth, mask_shape
 from dubcli.stages.select import lip_bank
 from dubcli.stages.sync import (
     SpeechLevels,
@@ -138,6 +138,7 @@ def prepare(
         amount=coverage.amount,
         face_references=options.face_references,
         person=speaker.person,
+        mask=mask_shape(options),
     )
     bank = _lip_banks(analysis, speaker.person, usable, options.lip_references)
     last = int(bank.max()) + 1

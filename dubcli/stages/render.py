@@ -13,7 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dubcli.geometry.crop import colour_shift, crop_for_head, cut_out, feather, lay_over, placed
+from dubcli.config import DubOptions
+from dubcli.geometry.crop import (
+    CROP_PX_PER_CM,
+    FEATHER,
+    colour_shift,
+    crop_for_head,
+    cut_out,
+    feather,
+    lay_over,
+    placed,
+    tinted,
+)
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
 from dubcli.networks.renderer import (
@@ -52,6 +63,34 @@ class _Seen:
     face: References | None
 
 
+@dataclass(frozen=True, slots=True)
+class MaskShape:
+    """The area that is replaced, in pixels of the crop."""
+
+    grow_px: int  # beyond what the network learned to fill; negative: less
+    feather_px: float  # over which it fades in inside its edge
+    tint: bool  # show it
+
+
+PLAIN_MASK = MaskShape(0, 2 * FEATHER, tint=False)
+
+
+def mask_shape(options: DubOptions) -> MaskShape:
+    """Return the area that is asked for, in pixels of the crop.
+
+    Args:
+        options: ``mask_grow`` and ``mask_feather`` in mm on the face, ``debug_mask``.
+
+    Example:
+        >>> mask_shape(DubOptions()) == PLAIN_MASK
+        True
+    """
+    px_per_mm = CROP_PX_PER_CM / 10
+    return MaskShape(
+        round(options.mask_grow * px_per_mm), options.mask_feather * px_per_mm, options.debug_mask
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lips:
     """The lip references of a person."""
@@ -78,6 +117,7 @@ class FaceRenderer:
         face_references: N_f of Algorithm 1.
         person: Who is seen in each source frame, [T]: lip references are those of the same one.
             None: one person throughout.
+        mask: The area that is replaced.
     """
 
     def __init__(
@@ -89,10 +129,11 @@ class FaceRenderer:
         amount: Float,
         face_references: int,
         person: Integers | None = None,
+        mask: MaskShape = PLAIN_MASK,
     ) -> None:
         """Prepare; the lip bank comes with ``load_lip_bank``."""
         self._network, self._analysis, self._amount = network, analysis, amount
-        self._draw = WindowDrawer(model)
+        self._draw, self._mask = WindowDrawer(model), mask
         self._face_references = face_references
         self._device = next(network.parameters()).device
         self._near = _beside(amount > 0, face_references // 2)
@@ -272,7 +313,8 @@ class FaceRenderer:
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
         here = self._draw.in_crop(source, self._analysis, t, item.crop)
         there = self._draw.in_crop(target, self._analysis, t, item.crop)
-        mask = self._draw.face_mask(here) | self._draw.face_mask(there)
+        mask = self._draw.face_mask(here, self._mask.grow_px)
+        mask |= self._draw.face_mask(there, self._mask.grow_px)
         lips = self._draw.lip_mask(here) | self._draw.lip_mask(there)
         own = self._draw.own_displacement(self._analysis.beta[t])
         changed = own + amount * (mouth.displacement - own)
@@ -286,9 +328,11 @@ class FaceRenderer:
         )
         shown = _inside_window(mask)
         shift = colour_shift(base, picture.astype(np.float32), shown)
-        weight = feather(shown) * min(1.0, amount / SHOW_FULLY)
+        weight = feather(shown, self._mask.feather_px / 2) * min(1.0, amount / SHOW_FULLY)
         detail = self._draw.detail(base + shift, there, here)
         laid = placed(rgb, patch + shift, weight, item.crop, detail)
+        if self._mask.tint and laid is not None:
+            laid = tinted(laid)
         return DubbedFrame(lay_over(rgb, laid), True, shown, item.frame, laid)
 
     @torch.no_grad()

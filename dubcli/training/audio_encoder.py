@@ -129,6 +129,8 @@ class Distillation(nn.Module):
         """Build heads with random weights."""
         super().__init__()
         self.student = student
+        # The filters stay as they begin: their gradient would cost more than the rest of them.
+        student.filters.requires_grad_(False)
         self.features = nn.Linear(student.width, len(mean))
         self.units = nn.Linear(student.width, len(centres))
         self.visemes = nn.Linear(student.width, VISEMES)
@@ -210,7 +212,7 @@ def judge(
         sounds: Their first 8 seconds are judged, without noise.
 
     Returns:
-        ``cosine`` with the teacher's features, mean over frames and sounds.
+        ``likeness``: cosine with the teacher's features, mean over frames and sounds.
     """
     device = distillation.mean.device
     cosines: list[float] = []
@@ -222,4 +224,4 @@ def judge(
             made = distillation.features(distillation.student(clean))
             wanted = distillation.wanted(teacher, clean)
         cosines.append(float(F.cosine_similarity(made, wanted, dim=-1).mean()))
-    return {"cosine": float(np.mean(cosines))}
+    return {"likeness": float(np.mean(cosines))}

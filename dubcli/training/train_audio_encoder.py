@@ -119,7 +119,7 @@ def train_audio_encoder(
     def score(_: nn.Module) -> tuple[float, dict[str, float]]:
         """Score ``network``, which holds the mean weights."""
         figures = judge(network, teacher, judged)
-        return figures["cosine"], figures
+        return figures["likeness"], figures
 
     metadata = descend(
         network,

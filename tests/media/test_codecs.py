@@ -205,6 +205,19 @@ def test_a_build_without_the_encoder_is_named_or_done_without(
     assert made.warnings == ("this ffmpeg has no encoder libx265: the output is H.264",)
 
 
+@pytest.mark.parametrize(
+    ("extension", "expected"),
+    [(".mov", ("prores", "yuva444p10le")), (".mkv", ("ffv1", "gbrap10le"))],
+)
+def test_a_layer_has_alpha(extension: str, expected: tuple[str, str]) -> None:
+    made = chosen("h264", "yuv420p", extension, patch_only=True)
+    assert (made.codec, made.pixel_format, made.warnings) == (*expected, ())
+    with pytest.raises(InputError, match="--patch-only: h264 does not hold alpha in yuv444p10le"):
+        chosen("h264", "yuv420p", extension, patch_only=True, codec="h264")
+    with pytest.raises(InputError, match=r"--patch-only: .mp4 files do not hold"):
+        chosen("h264", "yuv420p", ".mp4", patch_only=True)
+
+
 def test_every_codec_that_can_be_asked_for_can_be_written() -> None:
     for codec in set(CODECS) - {"source"}:
         assert encoding_for(INFO, ".mov", DubOptions(codec=codec)).codec == codec

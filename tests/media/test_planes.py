@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dubcli.media.planes import Canvas, canvas_for, layout_of, raw_layout
+from dubcli.media.planes import Canvas, canvas_for, layer_info, layout_of, raw_layout
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.records import Bytes, Float, Frame, Patch, VideoInfo
@@ -202,6 +202,28 @@ def test_ten_bits_stay_ten_bits_under_the_patch() -> None:
     before, after = (whole.layout.split(data, 400, 8)[0] for data in (planes, laid))
     np.testing.assert_array_equal(after, before + round(20 / 255 * 876))
     assert len(np.unique(after)) == 121
+
+
+@pytest.mark.parametrize("transfer", ["bt709", "smpte2084"])
+def test_a_layer_over_the_frame_is_the_dubbed_frame(transfer: str) -> None:
+    whole = canvas("gbrp16le", colour_transfer=transfer)
+    rng = np.random.default_rng(2)
+    planes = flat(whole, 0.3, 0.25, 0.45)
+    frame = frame_of(whole, planes)
+    patch = patch_at(5, 7, rng.uniform(60, 200, (12, 20, 3)).astype(np.float32))
+    patch.share[:] = rng.choice([0, 1], patch.share.shape)
+    layer = whole.layer(patch)
+    layout = canvas_for(layer_info(INFO)).layout
+    assert (layout.name, len(layer)) == ("gbrap10le", layout.frame_bytes(37, 26))
+    *colours, alpha = (plane / 1023 for plane in layout.split(layer, 37, 26))
+    dubbed = whole.layout.split(whole.lay_over(frame, patch), 37, 26)
+    for colour, before, after in zip(colours, whole.layout.split(planes, 37, 26), dubbed,
+                                     strict=True):  # fmt: skip
+        over = alpha * colour + (1 - alpha) * before / 65535
+        assert np.abs(over - after / 65535).max() < 0.003  # 8 bits of the shown frame, 10 of layer
+    assert not whole.layer(None).any()
+    np.testing.assert_array_equal(alpha[5:17, 7:27], patch.share)
+    assert alpha.sum() == patch.share.sum()
 
 
 def test_a_frame_without_its_planes_is_refused() -> None:

@@ -102,3 +102,5 @@ def test_comment_of_the_source_stays_and_ours_is_there_once(clip: Make) -> None:
     again = clip("again.mp4", "25", "-metadata", f"comment={notes['comment']}", s=0.2)
     assert notes_of(MARK, Path("o.mov"), Carried(again)) == notes
     assert notes_of(MARK, Path("o.mp4"), None) == {"comment": MARK.comment}
+    long = clip("long.mkv", "25", "-metadata", f"comment={'x' * 30_000}", s=0.2)
+    assert notes_of(MARK, Path("o.mov"), Carried(long)) == {}

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from dubcli.geometry.crop import CROP_SIZE
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import WindowDrawer
 from dubcli.media.lengths import plan_length
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
-from dubcli.records import Analysis, Bytes, Crop, Float, Frame, MouthTrack
+from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, MouthTrack
 from dubcli.stages.render import (
+    PLAIN_MASK,
     SHOW_FULLY,
     DubbedFrame,
     FaceRenderer,
+    MaskShape,
     _Seen,
     closed_mouth,
     crop_of,
@@ -108,6 +111,7 @@ class Renders:
         amount: Float,
         face_references: int,
         person: Sequence[int] | None = None,
+        mask: MaskShape = PLAIN_MASK,
     ) -> FaceRenderer:
         return FaceRenderer(
             self.network,
@@ -116,6 +120,7 @@ class Renders:
             amount=amount,
             face_references=face_references,
             person=None if person is None else np.array(person, np.int64),
+            mask=mask,
         )
 
     def stream(
@@ -130,10 +135,11 @@ class Renders:
         face_references: int = 5,
         wanted: set[int] | None = None,
         person: Sequence[int] | None = None,
+        mask: MaskShape = PLAIN_MASK,
     ) -> Iterator[DubbedFrame]:
         """Render frames in an order; the mouth is the source's own, moved by ``mouth``."""
         amount = np.ones(len(analysis), np.float32) if amount is None else amount
-        face = self.face(analysis, amount, face_references, person)
+        face = self.face(analysis, amount, face_references, person, mask)
         source = [Frame(t, pictures[t]) for t in range(len(analysis))]
         face.load_lip_bank(source, np.array(bank, np.int64))
         self.taken = 0
@@ -510,3 +516,50 @@ def test_nobody_is_given_the_mouth_of_another_person(render: Renders, analysis: 
     assert not same(plain[3], own[3])
     only = render(shots, range(8), bank=(6,), person=who)
     assert [frame.dubbed for frame in only] == [False] * 4 + [True] * 4
+
+
+def changed(frame: DubbedFrame) -> Facts:
+    return (frame.rgb != PICTURES[0]).any(-1)
+
+
+def test_mask_grows_and_shrinks_by_as_much_as_asked(render: Renders, analysis: Analysis) -> None:
+    areas = {}
+    for grow in (-5, 0, 5):
+        (frame,) = render(first(analysis, 1), [0], mask=replace(PLAIN_MASK, grow_px=grow))
+        assert frame.mask is not None
+        areas[grow] = frame.mask
+    plain = areas[0]
+    assert plain[:, CROP_SIZE // 2].any()
+    for grow in (-5, 5):
+        rows = (
+            np.flatnonzero(areas[grow][:, CROP_SIZE // 2]),
+            np.flatnonzero(plain[:, CROP_SIZE // 2]),
+        )
+        assert rows[1][0] - rows[0][0] == pytest.approx(grow, abs=1)
+    assert (areas[-5] <= plain).all()
+    assert (plain <= areas[5]).all()
+
+
+def test_softer_edge_changes_less_near_it_and_as_much_in_the_middle(
+    render: Renders, analysis: Analysis
+) -> None:
+    one = first(analysis, 1)
+    (hard,), (soft,) = (
+        render(one, [0], mask=replace(PLAIN_MASK, feather_px=px)) for px in (2.0, 20.0)
+    )
+    change = [np.abs(f.rgb.astype(float) - PICTURES[0]).sum() for f in (hard, soft)]
+    assert change[1] < 0.9 * change[0]
+    crop = crop_of(one, 0)
+    x, y = np.linalg.solve(crop.matrix[:, :2], [128, 165] - crop.matrix[:, 2]).astype(int)
+    np.testing.assert_allclose(hard.rgb[y, x].astype(int), soft.rgb[y, x].astype(int), atol=1)
+
+
+def test_debug_mask_tints_exactly_what_is_replaced(render: Renders, analysis: Analysis) -> None:
+    one = first(analysis, 1)
+    (plain,) = render(one, [0], mouth=OPEN)
+    (tint,) = render(one, [0], mouth=OPEN, mask=replace(PLAIN_MASK, tint=True))
+    marked = (tint.rgb != plain.rgb).any(-1)
+    assert marked.sum() > 0.9 * changed(plain).sum()
+    assert (changed(plain) & ~marked).sum() < 0.02 * marked.sum()
+    np.testing.assert_array_equal(tint.rgb[CORNER, CORNER], PICTURES[0][CORNER, CORNER])
+    assert (tint.rgb == (0, 255, 0)).all(-1).any()

@@ -129,10 +129,10 @@ def test_student_that_says_what_the_teacher_says_is_judged_1() -> None:
 
     generator = np.random.default_rng(0)
     sounds = [Sound("a", "x", generator.integers(-9000, 9000, 20_000).astype(np.int16))]
-    before = judge(network, teacher, sounds)["cosine"]
+    before = judge(network, teacher, sounds)["likeness"]
     network.student = Knows(SMALL)
     network.features = torch.nn.Identity()
-    assert judge(network, teacher, sounds)["cosine"] == pytest.approx(1, abs=1e-5)
+    assert judge(network, teacher, sounds)["likeness"] == pytest.approx(1, abs=1e-5)
     assert before < 0.9
 
 

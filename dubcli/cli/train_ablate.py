@@ -1,0 +1,54 @@
+"""``dubcli train ablate``."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from dubcli.checkpoints import models_root
+from dubcli.cli.options import CacheOption, DataOption, JsonOption, ModelsOption
+from dubcli.cli.training_display import training_display
+from dubcli.config import DEFAULTS
+
+if TYPE_CHECKING:
+    from dubcli.training.ablate import Ablation
+
+
+def ablate(
+    data: DataOption,
+    cache: CacheOption,
+    models: ModelsOption = DEFAULTS.models,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what each part of the method is worth, on the split val, set wild."""
+    from dubcli.training.ablate import ablate as run
+
+    with training_display():
+        ablation = run(data, cache, models_root(models))
+    print_ablation(ablation, as_json=as_json)
+
+
+def print_ablation(ablation: "Ablation", *, as_json: bool) -> None:
+    """Print the figures to stdout.
+
+    Args:
+        ablation: The figures.
+        as_json: One JSON object, rather than two tables.
+    """
+    if as_json:
+        typer.echo(json.dumps(asdict(ablation), indent=2))
+        return
+    typer.echo(f"{'without':<36} clips  PSNR dB   SSIM  lips dB  lips' detail")
+    for row in ablation.renderer:
+        typer.echo(
+            f"{row.without:<36} {row.clips:5} {row.psnr_db:8.2f} {row.ssim:6.3f}"
+            f" {row.lip_psnr_db:8.2f} {row.lip_detail:13.2f}"
+        )
+    typer.echo(f"\n{'without':<36} clips  correlation  deviation  closures  StyleSim")
+    for line in ablation.geometry:
+        typer.echo(
+            f"{line.without:<36} {line.clips:5} {line.correlation:12.3f}"
+            f" {line.deviation_ratio:10.2f} {line.closure_recall:9.2f}"
+            f" {line.style_similarity:9.3f}"
+        )
