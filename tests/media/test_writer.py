@@ -306,6 +306,7 @@ def test_interrupted_writer_goes_on_after_its_last_finished_part(
             interrupted.write(shade(info, k))
         raise KeyboardInterrupt
     assert not output.exists()
+    assert not list(tmp_path.glob(".out.mp4.parts/.*.partial.mov"))
     with segmented(output, bframes, speech()) as again:
         assert stop - 2 * 5 < again.written <= stop  # the last but one part may not be settled
         for k in range(again.written, 17):
