@@ -96,6 +96,8 @@ class DubOptions:
     bed_level: float = -18.0  # dB, of the video's own sound under the speech
     bed_fade: float = 0.5  # seconds in which it comes back after the speech: keep-bed
     provenance: bool = True  # whether the output says that it was altered
+    c2pa_certificate: str | None = None  # PEM file of who signs that; None: nobody
+    c2pa_key: str | None = None  # PEM file of the key
     max_pixels: int = 36_000_000  # of a picture: 8192 x 4320
     max_seconds: int = 14_400  # of video or speech: 4 hours
     crf: int = 16  # H.264 and HEVC quality of the output, lower is better

@@ -229,6 +229,11 @@ ROWS = {
     "alpha in mp4": Row(
         "a.mov", base(*PRORES_4444), Kept(pixels="yuv444p10le", says="alpha is left out")
     ),
+    "alpha in webm": Row(
+        "a.webm",
+        base("-c:v", "libvpx-vp9", "-cpu-used", "8", "-crf", "10", "-pix_fmt", "yuva420p"),
+        Kept(pixels="yuva444p12le", output="out.mov", says="the output is ProRes 4444"),
+    ),
     "RGB": Row(
         "a.mkv", base("-c:v", "libx264rgb", "-crf", "5"), Kept(pixels="yuv444p", psnr_db=RGB_DB)
     ),
@@ -254,7 +259,7 @@ ROWS = {
     "DNxHR": Row(
         "a.mov",
         base("-c:v", "dnxhd", "-profile:v", "dnxhr_hqx", "-pix_fmt", "yuv422p10le"),
-        Kept(pixels="yuv422p10le", output="out.mov"),
+        Kept(pixels="yuv422p10le", codec="dnxhd", output="out.mov"),
     ),
     "HEVC": Row(
         "a.mp4",

@@ -23,7 +23,7 @@ from dubcli.checkpoints import read_manifest
 from dubcli.config import DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
 from dubcli.geometry.crop import Detail, lay_over, placed
-from dubcli.loading import Models, device_for, load_models
+from dubcli.loading import Models, device_for, load_models, worker_devices
 from dubcli.media import parts, reader, writer
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.bounce import bounced_indices
@@ -519,6 +519,17 @@ def test_speech_encoder_that_the_network_was_not_trained_on_is_refused() -> None
         "trained on whisper-tiny-en-enc3; train one on the other features with: "
         "dubcli train geometry"
     )
+
+
+def test_every_gpu_is_the_device_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker_devices("cpu") == ("cpu",)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert worker_devices("auto") == worker_devices("cuda") == ("cuda:0", "cuda:1")
+    assert worker_devices("cuda:1") == ("cuda:1",)
+    for name in ("cuda:2", "cuda:", "cpu:0"):
+        with pytest.raises(InputError, match=f"--device {name}: not available here"):
+            worker_devices(name)
 
 
 def test_device_is_one_that_torch_has() -> None:

@@ -4,6 +4,7 @@ A job is a Ray task: when the machine it runs on is lost, Ray starts it again on
 goes on after its last finished part.
 """
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from dubcli.records import Progress
 
 EXTRA = "ray"
 RETRIES = 3  # of a job whose machine or process is lost; a failure of its own is told at once
+REACH_S = 10.0  # within which the cluster's head answers
 WAIT_S = 1.0  # between two looks at how large the cluster is
 
 _dubbers: dict[tuple[DubOptions, tuple[tuple[str, str], ...]], Dubber] = {}
@@ -38,8 +40,9 @@ def connected(address: str) -> Iterator[Any]:
     except ImportError as error:
         raise MissingExtraError(EXTRA) from error
     try:
+        _reach(address)
         ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(
             f"--address {address}: no Ray cluster there; start one with: ray start --head"
         ) from error
@@ -47,6 +50,13 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise OSError if nobody listens at a host and port: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in address:
+        socket.create_connection((host, int(port)), REACH_S).close()
 
 
 def work_in_cluster(ray: Any, ledger: Ledger, checkpoints: Mapping[str, str]) -> None:

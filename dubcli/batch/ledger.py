@@ -23,6 +23,7 @@ from dubcli.batch.worker import Outcome, Task
 from dubcli.config import BatchOptions
 from dubcli.errors import CollectedInputError, InputError
 from dubcli.media.mixing import mixed_path
+from dubcli.media.signing import signed_path
 from dubcli.media.writer import partial_path
 from dubcli.records import Progress
 
@@ -137,7 +138,8 @@ def _is_whole(job: Job, known: JobStatus) -> bool:
 def _sweep(plan: Plan, standing: Standing) -> None:
     """Remove what a killed batch has left half written; finished parts stay."""
     for output in (*standing.begun(), *(job.output for job in plan.jobs)):
-        for left in (partial_path(output), mixed_path(output)):
+        partial = partial_path(output)
+        for left in (partial, mixed_path(output), signed_path(partial)):
             left.unlink(missing_ok=True)
 
 

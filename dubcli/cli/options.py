@@ -95,6 +95,16 @@ BedFadeOption = Annotated[
 ProvenanceOption = Annotated[
     bool, typer.Option(help="Say in OUTPUT's metadata that it was altered by AI dubbing.")
 ]
+C2paCertificateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--c2pa-certificate", help="Sign that with a C2PA manifest: PEM chain.", show_default="none"
+    ),
+]
+C2paKeyOption = Annotated[
+    str | None,
+    typer.Option("--c2pa-key", help="Key of the certificate, PKCS#8 PEM.", show_default="none"),
+]
 MaxPixelsOption = Annotated[int, typer.Option(help="Largest picture of INPUT, width x height.")]
 MaxSecondsOption = Annotated[int, typer.Option(help="Longest INPUT or SPEECH.")]
 CrfOption = Annotated[

@@ -74,14 +74,19 @@ def conversion(info: VideoInfo, source: str, output: str) -> dict[str, str]:
         source: ffmpeg's name of the one format.
         output: ffmpeg's name of the other.
     """
-    to_rgb = is_rgb(output) and not is_rgb(source)
-    made = {"flags": DECODE_FLAGS if to_rgb else ENCODE_FLAGS}
+    finer = _sharing(output) < _sharing(source)
+    made = {"flags": DECODE_FLAGS if finer else ENCODE_FLAGS}
     for side, pixel_format in (("in", source), ("out", output)):
         full = pixel_format.startswith(_FULL_PREFIXES)
         made[f"{side}_range"] = "pc" if full else colour_range(info)
         if not full:
             made[f"{side}_color_matrix"] = colour_matrix(info)
     return made
+
+
+def _sharing(pixel_format: str) -> int:
+    """Return how many pixels share a sample of chroma, by a format's name."""
+    return next((n for part, n in (("420", 4), ("422", 2)) if part in pixel_format), 1)
 
 
 def output_tags(info: VideoInfo, pixel_format: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from dubcli.media.colour import (
     conversion,
     output_tags,
 )
-from dubcli.media.planes import canvas_for
+from dubcli.media.planes import canvas_for, raw_layout
 from dubcli.media.soundtrack import Soundtrack
 from dubcli.records import Arrangement, AudioInfo, Carried, VideoInfo
 
@@ -36,6 +36,7 @@ FORMATS = (
 )
 LOUDNESS_KEY = "lavfi.r128.I"
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own leave alpha out
 PAIR_CRF = 20
 PAIR_BITS_PER_S = 1_600_000  # both pictures together, at most
 PAIR_SOUND_BITS_PER_S = 96_000
@@ -99,6 +100,16 @@ def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
     return [str(argument) for argument in stream.compile(cmd=[ffmpeg_binary, *_QUIET])]
 
 
+def _seeking(wanted: FrameRange) -> dict[str, Any]:
+    """Return the options of an input that is read from a certain frame."""
+    options: dict[str, Any] = {}
+    if wanted.seek_s is not None:
+        options["ss"] = f"{float(wanted.seek_s):.6f}"
+    if wanted.origin_pts is not None:
+        options["copyts"] = None
+    return options
+
+
 def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> list[str]:
     """Return the arguments that write frames to standard output, as ``canvas_for`` has them.
 
@@ -110,12 +121,15 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
         info: The video; its width and height are those after the rotation.
         wanted: Which frames.
     """
-    options: dict[str, Any] = {}
-    if wanted.seek_s is not None:
-        options["ss"] = f"{float(wanted.seek_s):.6f}"
-    if wanted.origin_pts is not None:
-        options["copyts"] = None
-    video = _file_input(info.path, **options)["V:0"]
+    layout = canvas_for(info).layout
+    turned = raw_layout(info.pixel_format) != layout
+    options: dict[str, Any] = {"noautorotate": None} if turned else {}
+    if layout.alpha and info.codec in ALPHA_DECODERS:
+        options["c:v"] = ALPHA_DECODERS[info.codec]
+    video = _file_input(info.path, **options, **_seeking(wanted))["V:0"]
+    if turned:  # ffmpeg would average chroma on the way
+        video = video.filter("scale", flags=DECODE_FLAGS).filter("format", layout.name)
+        video = video.filter("transpose", "cclock" if info.rotation_deg == 90 else "clock")
     if info.interlaced:
         video = video.filter("bwdif", mode="send_frame", deint="interlaced")
     if wanted.origin_pts is not None:
@@ -124,7 +138,6 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
         video = video.filter("fps", fps=rate_text(info.frame_rate), start_time=0, round="near")
     if wanted.skip:
         video = video.filter("trim", start_frame=wanted.skip)
-    layout = canvas_for(info).layout
     scale = {"flags": DECODE_FLAGS}
     if layout.family == "yuv":  # a range stays as it is
         scale |= {"in_range": colour_range(info), "out_range": colour_range(info)}
@@ -229,6 +242,10 @@ def _pictures_to_encode(info: VideoInfo, encoding: Encoding, raw: str) -> Any:
         framerate=rate_text(info.frame_rate),
         protocol_whitelist=PROTOCOLS,
     )["v:0"]
+    if encoding.codec == "dnxhr":
+        # Its encoder reads beyond the picture and crashes on bytes as they come from a pipe
+        # (ffmpeg 9.0.2, 360 x 288); a copy is padded.
+        pictures = pictures.filter("copy")
     return (
         pictures.filter("scale", **conversion(info, raw, encoding.pixel_format))
         .filter("format", encoding.pixel_format)

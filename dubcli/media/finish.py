@@ -19,6 +19,7 @@ from dubcli.media.binary import find_ffmpeg
 from dubcli.media.files import open_media
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.provenance import ISO_CONTAINERS, Mark, append_xmp, notes_of
+from dubcli.media.signing import sign
 from dubcli.media.soundtrack import Soundtrack
 from dubcli.records import Arrangement, AudioInfo, Carried, Integers, Stamps
 
@@ -109,6 +110,8 @@ def finish(recipe: Recipe, partial: Path) -> str:
         complaint = process.complaint()
     if recipe.mark is not None and partial.suffix.lower() in ISO_CONTAINERS:
         append_xmp(partial, recipe.mark)
+        if recipe.mark.credentials is not None:  # last: it is signed to the last byte
+            sign(partial, recipe.mark, recipe.mark.credentials)
     return complaint
 
 

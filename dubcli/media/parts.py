@@ -68,8 +68,7 @@ class Parts:
             if not identity or self._identity() != identity:
                 remove_parts(self.folder)
             self.folder.mkdir(exist_ok=True)
-            for left in self.folder.glob(".??????-*.partial.mov"):
-                left.unlink(missing_ok=True)
+            self.sweep()
             self._note(identity)
         except OSError as error:
             raise MediaError(
@@ -96,6 +95,11 @@ class Parts:
         No other process uses the name: the ffmpeg of one that was killed may still be at work.
         """
         return self.folder / f".{number:06d}-{os.getpid()}.partial.mov"
+
+    def sweep(self) -> None:
+        """Remove what is not finished."""
+        for left in self.folder.glob(".??????-*.partial.mov"):
+            left.unlink(missing_ok=True)
 
     def add(self) -> None:
         """Take the next part as finished.

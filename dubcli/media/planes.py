@@ -198,8 +198,10 @@ class Canvas:
             return shown_codes()[wide.astype(np.uint16)]
         if joined.dtype == np.uint8 and self.layout.family == "gbr":
             return joined.astype(np.uint8)
-        made = cv2.transform(joined, self.to_rgb * 255)
-        return np.minimum(made, 255).astype(np.uint8)
+        made = np.asarray(cv2.transform(joined, self.to_rgb * 255))
+        if made.dtype != np.uint8:
+            np.minimum(made, 255, out=made)
+        return made.astype(np.uint8, copy=False)
 
     def _joined(self, planes: list[Samples]) -> Samples:
         """Return planes as one picture, [H, W, 3], chroma repeated; red, green, blue of gbr."""

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from dubcli.errors import InputError
 from dubcli.media.binary import find_ffmpeg
-from dubcli.media.command import count_audio
+from dubcli.media.command import ALPHA_DECODERS, count_audio
 from dubcli.media.files import open_media
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.timeline import Timeline, choose_rate, first_picture_stream, read_timeline
@@ -98,6 +98,8 @@ def probe_video(path: Path) -> VideoInfo:
         turned = rotation_deg in {90, 270}
         aspect = stream.sample_aspect_ratio or Fraction(1)
         pixel_format = frame.format.name
+        if stream.codec_context.name in ALPHA_DECODERS and _has_hidden_alpha(stream):
+            pixel_format = "yuva420p"  # which only another decoder than PyAV's gives
         full = pixel_format.startswith("yuvj")
         tags = stream.codec_context  # now those of the coded stream, not only the container's
         return VideoInfo(
@@ -122,6 +124,12 @@ def probe_video(path: Path) -> VideoInfo:
             mastering_display=_mastering_display(frame),
             content_light=_content_light(frame),
         )
+
+
+def _has_hidden_alpha(stream: VideoStream) -> bool:
+    """Return whether a WebM track says that its pictures have alpha, coded beside them."""
+    told = {key.lower(): value for key, value in stream.metadata.items()}
+    return told.get("alpha_mode") == "1"
 
 
 def _mastering_display(frame: VideoFrame) -> str | None:

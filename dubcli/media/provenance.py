@@ -26,11 +26,20 @@ SENTENCE = "The speaker's lips and speech were replaced: AI dubbing"
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who signs."""
+
+    certificate: Path  # PEM, the signer's and those it follows from
+    key: Path  # PEM, PKCS#8
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """What an output says about how it was made."""
 
     software: str  # name and version
     models: tuple[tuple[str, str], ...] = ()  # name and SHA-256 of each file of weights
+    credentials: Credentials | None = None  # None: it is not signed
 
     @property
     def comment(self) -> str:

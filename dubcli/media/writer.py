@@ -216,6 +216,7 @@ class FrameWriter:
             # A folder that vanished, or a full disk, must not hide what went wrong before.
             with suppress(OSError):
                 self._partial.unlink(missing_ok=True)
+                parts.sweep()
                 if whole or not self._identity or parts.count == 0:
                     remove_parts(parts.folder)
 

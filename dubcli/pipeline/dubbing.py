@@ -24,7 +24,8 @@ from dubcli.media.mixing import output_sound
 from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
-from dubcli.media.provenance import Mark
+from dubcli.media.provenance import Credentials, Mark
+from dubcli.media.signing import credentials_of
 from dubcli.media.tracks import tracks_of
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
@@ -76,6 +77,7 @@ def dub(
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], CONTAINERS, options)
     encoding_for(info, output.suffix.lower(), options)  # refuse before the work, not after it
+    credentials = credentials_of(options, output)
     if report is not None:
         check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
@@ -97,7 +99,7 @@ def dub(
             identity=_identity(ready) if resume else "",
             carried=carried,
             planes=True,
-            mark=_mark(ready),
+            mark=_mark(ready, credentials),
         ) as writer,
     ):
         clock.add("sound", time.perf_counter() - started)
@@ -177,12 +179,12 @@ def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...
     return carried, said
 
 
-def _mark(ready: Ready) -> Mark | None:
+def _mark(ready: Ready, credentials: Credentials | None) -> Mark | None:
     """Return what the output is to say about how it was made."""
     if not ready.options.provenance:
         return None
     weights = tuple((entry.name, entry.sha256) for entry in ready.models.checkpoints)
-    return Mark(f"dubcli {__version__}", weights)
+    return Mark(f"dubcli {__version__}", weights, credentials)
 
 
 def _observed(

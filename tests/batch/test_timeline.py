@@ -1,6 +1,7 @@
 """Timelines of three formats to the same jobs, and every error of theirs at once."""
 
 import subprocess
+import sys
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from dubcli.batch.plan import plan_batch
 from dubcli.batch.records import Plan
-from dubcli.errors import CollectedInputError, InputError
+from dubcli.errors import CollectedInputError, InputError, MissingExtraError
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.lengths import plan_output
 
@@ -248,3 +249,11 @@ def test_whatever_is_in_a_timeline_a_plan_or_one_sentence_comes_out(
             assert plan.jobs
 
     check()
+
+
+def test_missing_readers_are_told_with_their_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentimelineio", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'dubcli\[timeline\]'"):
+        plan_batch(tmp_path / "a.otio", output=tmp_path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dubcli.errors import MediaError
+from dubcli.media.planes import canvas_for
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.records import Bytes, VideoInfo
@@ -81,6 +82,27 @@ def test_rotation_is_applied(make: Make, bframes: Path, read_all: ReadAll) -> No
         expected = np.rot90(upright, degrees // 90)  # the tag counts counter-clockwise
         # Turning happens on 4:2:0, where chroma repeats the same either way: equal to the bit.
         np.testing.assert_array_equal(turned, expected)
+
+
+def test_chroma_of_turned_422_is_kept(make: Make) -> None:
+    upright = make(
+        "upright.mov", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.12", "-c:v", "prores_ks",
+        "-pix_fmt", "yuv422p10le",
+    )  # fmt: skip
+    for degrees in (90, 270):
+        path = make(
+            "turned.mov", "-display_rotation", str(degrees), "-i", f"file:{upright}", "-c", "copy"
+        )
+        planes = []
+        for each in (upright, path):
+            info = probe_video(each)
+            with FrameReader(info, 0, 1) as reader:
+                (frame,) = reader
+            assert frame.planes is not None
+            planes.append(canvas_for(info).layout.split(frame.planes, info.width, info.height))
+        for before, after in zip(*planes, strict=True):
+            whole = np.repeat(before, 64 // before.shape[1], axis=1)
+            np.testing.assert_array_equal(after, np.rot90(whole, degrees // 90))
 
 
 def test_variable_rate_keeps_the_time_of_each_picture(clip: Make, read_all: ReadAll) -> None:

@@ -167,6 +167,24 @@ def test_odd_sizes_are_kept(
     assert info.pixel_format == "yuv444p"
 
 
+def test_chroma_becomes_finer_by_repeating_it(
+    clip: Make, speech: Make, copy: Copy, raw: Callable[..., bytes], tmp_path: Path
+) -> None:
+    video = clip("even.mkv", "25", "-c:v", "ffv1", "-pix_fmt", "yuv420p", s=0.2)
+    finer = DubOptions(codec="ffv1", pixel_format="yuv444p")
+    copy(video, speech(s=0.2), tmp_path / "out.mkv", finer)
+    source, made = (
+        np.frombuffer(raw(path, "-map", "0:v", "-f", "rawvideo"), np.uint8).reshape(5, -1)
+        for path in (video, tmp_path / "out.mkv")
+    )
+    luma = 64 * 48
+    np.testing.assert_array_equal(made[:, :luma], source[:, :luma])
+    coarse = source[:, luma:].reshape(5, 2, 24, 32)
+    np.testing.assert_array_equal(
+        made[:, luma:].reshape(5, 2, 48, 64), coarse.repeat(2, axis=2).repeat(2, axis=3)
+    )
+
+
 def test_rotated_video_comes_out_upright(
     make: Make, bframes: Path, speech: Make, copy: Copy, tmp_path: Path
 ) -> None:
@@ -288,6 +306,7 @@ def test_interrupted_writer_goes_on_after_its_last_finished_part(
             interrupted.write(shade(info, k))
         raise KeyboardInterrupt
     assert not output.exists()
+    assert not list(tmp_path.glob(".out.mp4.parts/.*.partial.mov"))
     with segmented(output, bframes, speech()) as again:
         assert stop - 2 * 5 < again.written <= stop  # the last but one part may not be settled
         for k in range(again.written, 17):
