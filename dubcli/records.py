@@ -185,7 +185,7 @@ class Analysis:
 
 
 # Why a frame shows the source's own face; 0: it may be dubbed.
-NO_FACE, OTHERS, TURNED_AWAY, TOO_SMALL, OUTSIDE = 1, 2, 3, 4, 5
+NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,12 +27,14 @@ from dubcli.loading import Models, device_for, load_models, worker_devices
 from dubcli.media import parts, reader, writer
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.bounce import bounced_indices
+from dubcli.media.lengths import plan_output
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline import analysis as first_pass
 from dubcli.pipeline import analyze, dub, dubbing
+from dubcli.pipeline.preparation import sound_warnings
 from dubcli.records import (
     Bytes,
     Crop,
@@ -716,3 +718,15 @@ def test_range_without_a_face_is_refused(
         InputError, dark, speech("0.5"), tmp_path / "o.mp4", models=models, options=options
     )
     assert message.startswith(f"{dark}: no frame of the --range given shows a face")
+
+
+@pytest.mark.parametrize(
+    ("ranges", "audio", "count"),
+    [("1-2", "replace", 1), ("1-2", "keep-bed", 0), ("", "replace", 0)],
+)
+def test_lost_sound_around_a_range_is_told(ranges: str, audio: str, count: int) -> None:
+    info = replace(probe_video(FRANCK), has_audio=True)
+    options = DubOptions(ranges=ranges, audio=audio)
+    plan = plan_output(100, Fraction(1), info.frame_rate, options)
+    assert len(list(sound_warnings(info, plan, options))) == count
+    assert not list(sound_warnings(replace(info, has_audio=False), plan, options))

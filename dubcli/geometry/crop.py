@@ -30,6 +30,8 @@ RING_WIDTH = 7  # pixels inside the mask's edge, where patch and frame should ag
 PASTE_MARGIN = 2.0  # pixels of the crop that interpolation reads beside the weight
 TINT, TINT_SHARE, EDGE = (255, 0, 255), 0.35, (0, 255, 0)  # colours that no face has
 DETAIL_RAMP = 4.0  # pixels over which the frame's own texture fades in beside the inner mouth
+GHOST_SIGMA = 8.0  # pixels beside an uncovered strip in which the old outline is looked for
+GHOST_GAIN = 4.0  # beside a wide strip half of a Gaussian lies on it: no texture is left there
 MAX_COLOUR_SHIFT = 12.0  # grey levels; more is a wrong patch, not a wrong colour
 SUPERSAMPLE = 2.0  # frames more than this much finer than the crop are averaged first
 
@@ -268,7 +270,9 @@ def detail_share(
     """Return where the frame's own texture may be carried over, [S, S], 0 to 1.
 
     On the target's face, and outside both faces, where nothing moves; not on the strip that the
-    source's face covered and the target's uncovers, and not where ``hidden``.
+    source's face covered and the target's uncovers, and not where ``hidden``. Beside that strip it
+    fades, the more the wider the strip is: a chin's outline lies a little outside its mesh, and
+    would stay behind as a line where the chin was.
 
     Args:
         there: 1 on the target's face, [S, S].
@@ -277,4 +281,10 @@ def detail_share(
         ramp_px: Over which the share rises from 0 to 1.
     """
     allowed = ((there > 0) | (here == 0)) & (hidden == 0)
-    return _rise(allowed.astype(np.uint8), ramp_px)
+    share = _rise(allowed.astype(np.uint8), ramp_px)
+    uncovered = ((here > 0) & (there == 0)).astype(np.float32)
+    if not uncovered.any():
+        return share
+    beside = cv2.GaussianBlur(uncovered, (0, 0), GHOST_SIGMA)
+    outline = 1 - np.clip(GHOST_GAIN * beside, 0, 1)
+    return np.asarray(np.where(there > 0, share, share * outline), dtype=np.float32)

@@ -38,7 +38,24 @@ HEIGHT, WIDTH = WINDOW_ROWS[1] - WINDOW_ROWS[0], WINDOW_COLUMNS[1] - WINDOW_COLU
 HULL_WEIGHT = 0.5  # vertices that follow the mouth at least this much span the face mask
 INNER_MOUTH_DILATION = 2  # pixels around the inner lips on which no texture is carried over
 MOTION_SIGMA = 1.5  # pixels: the motion field has no edge at the jaw line
+CHIN, UPPER_LIP = 152, 13  # MediaPipe's vertices: the chin's lowest, the upper inner lip's middle
+OUTLINE_PX = 6
 REFERENCE_DILATION = 16  # pixels by which a face reference's mask reaches into neck and collar
+
+
+def outline_px(here: Float, there: Float) -> int:
+    """Return by how much more of the source is replaced, because its chin has gone up.
+
+    A chin's outline lies a little outside its mesh, the more the wider the mouth is open, and would
+    stay behind as a line. Half of the chin's way, up to ``OUTLINE_PX``; 0 where it stays or falls.
+
+    Args:
+        here: The source's mesh in the crop, [V, 3] pixels.
+        there: The target's, [V, 3] pixels.
+    """
+    down = here[CHIN, :2] - here[UPPER_LIP, :2]
+    rise = float((here[CHIN, :2] - there[CHIN, :2]) @ down / max(np.linalg.norm(down), 1e-6))
+    return round(min(max(rise / 2, 0), OUTLINE_PX))
 
 
 class WindowDrawer:

@@ -121,7 +121,7 @@ def prepare(
     speaker = choose_speaker(info, people, models, options.face, warnings)
     analysis = speaker.analysis
     plan = plan_output(len(analysis), speech.duration_s, info.frame_rate, options)
-    warnings += [*plan.warnings(), *_format_warnings(info)]
+    warnings += [*plan.warnings(), *_format_warnings(info), *sound_warnings(info, plan, options)]
     coverage = _coverage(info, speaker, plan)
     usable = coverage.able > 0
     draw = WindowDrawer(models.morphable)
@@ -189,6 +189,21 @@ def _format_warnings(info: VideoInfo) -> Iterator[str]:
         yield (
             f"the video's frame rate varies; the output has a constant "
             f"{float(info.frame_rate):.3f} frames a second"
+        )
+
+
+def sound_warnings(info: VideoInfo, plan: LengthPlan, options: DubOptions) -> Iterator[str]:
+    """Say that a video of which only a part is dubbed loses all of its own sound.
+
+    Args:
+        info: The video.
+        plan: Of the output.
+        options: ``audio``.
+    """
+    if plan.asked and info.has_audio and options.audio == "replace":
+        yield (
+            "the video's own sound is left out everywhere, also where the face is not dubbed; "
+            "--audio keep-bed keeps it"
         )
 
 

@@ -18,7 +18,6 @@ from dubcli.records import (
     NO_FACE,
     OTHERS,
     OUTSIDE,
-    TOO_SMALL,
     TURNED_AWAY,
     Facts,
     Float,
@@ -34,14 +33,13 @@ CLOSED_SHARE = 0.15  # of the real mouth's range from its 2nd to its 98th percen
 
 # The state of a frame: dubbed, dubbed with low confidence, or why it passed through.
 DUBBED, PARTIAL, TURNED = 0, 10, 11
-PASSED = frozenset({NO_FACE, OTHERS, TURNED_AWAY, TOO_SMALL, OUTSIDE})
+PASSED = frozenset({NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE})
 DOUBTFUL = frozenset({PARTIAL, TURNED})
 REASONS = {
     DUBBED: "dubbed",
     NO_FACE: "no face",
     OTHERS: "only other faces",
     TURNED_AWAY: "head turned too far",
-    TOO_SMALL: "face too small",
     OUTSIDE: "outside the range",
     PARTIAL: "partial effect",
     TURNED: "head turned over 40 degrees",

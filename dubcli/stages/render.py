@@ -26,7 +26,7 @@ from dubcli.geometry.crop import (
     tinted,
 )
 from dubcli.geometry.morphable import MorphableModel
-from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
+from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer, outline_px
 from dubcli.networks.renderer import (
     DualAttentionRenderer,
     LipBank,
@@ -313,7 +313,7 @@ class FaceRenderer:
         target = self._draw.target_mesh(source, self._analysis.beta[t], mouth.displacement, amount)
         here = self._draw.in_crop(source, self._analysis, t, item.crop)
         there = self._draw.in_crop(target, self._analysis, t, item.crop)
-        mask = self._draw.face_mask(here, self._mask.grow_px)
+        mask = self._draw.face_mask(here, self._mask.grow_px + outline_px(here, there))
         mask |= self._draw.face_mask(there, self._mask.grow_px)
         lips = self._draw.lip_mask(here) | self._draw.lip_mask(there)
         own = self._draw.own_displacement(self._analysis.beta[t])

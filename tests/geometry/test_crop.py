@@ -354,3 +354,18 @@ def test_detail_is_left_out_inside_the_mouth_and_where_the_jaw_uncovers_the_neck
     assert share[70, 70] == 1  # on both faces
     assert share[20, 20] == 1  # outside both
     assert 0 < share[122, 125] < 1  # it rises beside the mouth
+
+
+@pytest.mark.parametrize(("raised_px", "least", "most"), [(30, 0.0, 0.15), (1, 0.7, 0.95)])
+def test_outline_of_a_chin_that_has_gone_far_does_not_stay_behind(
+    raised_px: int, least: float, most: float
+) -> None:
+    here, there, mouth = np.zeros((3, 256, 256), np.uint8)
+    here[50:200, 50:200] = 1
+    there[50 : 200 - raised_px, 50:200] = 1
+    share = detail_share(there, here, mouth)
+    assert least <= share[205, 125] <= most  # five pixels below where the chin was
+    assert share[225, 125] > 0.99
+    assert share[100, 125] == 1
+    outside = detail_share(here, here, mouth)
+    assert outside[200:].min() == outside[:50].min() == 1  # what does not move keeps everything

@@ -12,7 +12,7 @@ from dubcli.geometry.morphable import (
     vertices,
 )
 from dubcli.geometry.pncc import PnccRenderer
-from dubcli.geometry.window import COLUMNS, HEIGHT, ROWS, WIDTH, WindowDrawer
+from dubcli.geometry.window import COLUMNS, HEIGHT, ROWS, WIDTH, WindowDrawer, outline_px
 from dubcli.records import Analysis, Crop
 
 MESH_TOLERANCE = 1e-5  # cm, float32
@@ -134,3 +134,16 @@ def test_mouth_distance_is_the_inner_lips_root_mean_square_in_centimetres(
     others[2, one, 1] = 0.2
     expected = [0.0, 0.5, 0.2 / np.sqrt(len(INNER_LIP_RING))]
     np.testing.assert_allclose(draw.mouth_distance(shape, others), expected, atol=1e-6)
+
+
+def test_mask_grows_only_where_the_chin_rises_and_only_so_far() -> None:
+    here = np.zeros((468, 3), np.float32)
+    here[13], here[152] = (120, 150, 0), (130, 210, 0)  # a head that leans a little
+    down = (here[152] - here[13]) / np.linalg.norm(here[152] - here[13])
+    for way_px, grown in ((0, 0), (1, 0), (4, 2), (8.4, 4), (12, 6), (40, 6), (-15, 0)):
+        there = here.copy()
+        there[152] -= way_px * down
+        assert outline_px(here, there) == grown
+    aside = here.copy()
+    aside[152] += 20 * np.array([down[1], -down[0], 0])
+    assert outline_px(here, aside) == 0
