@@ -10,4 +10,5 @@ prepare_chromium
 .venv/bin/ruff format --quiet --check .
 .venv/bin/ruff check --quiet .
 .venv/bin/mypy
-.venv/bin/python -m pytest -q "$@"
+# Two at a time at least pays for what is imported twice; files stay whole for their fixtures.
+.venv/bin/python -m pytest -q -n auto --dist loadfile "$@"

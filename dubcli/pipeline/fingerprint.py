@@ -43,8 +43,10 @@ def fingerprint(
     Raises:
         InputError: If an input cannot be read.
     """
+    picture = Path(options.face)  # of whom to dub, unless it is a word or a number
     try:
         hashes = [_sha256(path, *_state(path)) for path in (video, speech)]
+        person = sha256_of(picture) if picture.is_file() else None
     except OSError as error:
         raise InputError(
             f"{error.filename or video}: could not be read ({error.strerror}); "
@@ -55,6 +57,7 @@ def fingerprint(
         "video": hashes[0],
         "speech": hashes[1],
         "settings": settings(options),
+        "person": person,
         "checkpoints": dict(checkpoints),
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()

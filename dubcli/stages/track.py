@@ -29,8 +29,9 @@ STDERR = 2  # the file descriptor
 WARM_UP_PX = 64  # side of the first, empty picture
 MAX_FACES = 4  # that are followed at a time
 CUT_THUMBNAIL = (32, 18)  # pixels; small enough that motion inside a shot changes little
-# Grey levels between neighbouring thumbnails, mean beside their median: a lamp is no cut. Of 7754
-# pairs of neighbours in 85 clips 0 lie above, of 2146 last and first frames of two clips 97 %.
+# Grey levels between neighbouring thumbnails, mean beside their median: a lamp is no cut. Of 2146
+# joins of two clips 97.4 % lie above 20 and 96.4 % above 25, of 7754 pairs of neighbours in 85
+# clips one above 20 and none above 25.
 CUT_DIFFERENCE = 22.0
 # How far a face may move from one frame to the next, in its widths, and how many times it may
 # grow or shrink. Of 71204 pairs in all clips of the set wild none did.

@@ -84,6 +84,16 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
     assert same == (name in PLACES)
 
 
+def test_another_picture_of_whom_to_dub_changes_the_fingerprint(job: Job, tmp_path: Path) -> None:
+    picture = tmp_path / "her.png"
+    picture.write_bytes(b"one")
+    wanted = replace(job, options=replace(job.options, face=str(picture)))
+    before = number(wanted, WEIGHTS)
+    assert number(wanted, WEIGHTS) == before
+    picture.write_bytes(b"two")
+    assert number(wanted, WEIGHTS) != before
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
