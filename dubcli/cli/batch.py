@@ -56,7 +56,7 @@ WorkersOption = Annotated[
     ),
 ]
 EngineOption = Annotated[
-    str, typer.Option(help="Who works: local (processes) or ray (a cluster; needs dubcli[ray]).")
+    str, typer.Option(help="Who works: local (processes) or ray (a cluster; needs dubcli\\[ray]).")
 ]
 AddressOption = Annotated[str, typer.Option(help="Of the Ray cluster.")]
 HaltOption = Annotated[
