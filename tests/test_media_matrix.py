@@ -192,8 +192,8 @@ ROWS = {
     ),
     "variable rate in mp4": Row(
         "a.mp4",
-        face("-vf", "setpts='(N+2*gte(N,2)+4*gte(N,3))/25/TB'", "-fps_mode", "vfr"),
-        Kept("10", says="for 0.20 s at 00:00:00.160", timed=True, output="out.mkv"),
+        face("-vf", "setpts='(N+2*gte(N,2)+5*gte(N,3))/25/TB'", "-fps_mode", "vfr"),
+        Kept("100/11", says="for 0.24 s at 00:00:00.160", timed=True),
     ),
     # turned, and odd
     "turned by 90": Row(

@@ -743,12 +743,12 @@ def shown_s(path: Path) -> NDArray[np.float64]:
 
 @pytest.fixture(scope="session")
 def uneven(clip: Path, folder: Path) -> Callable[[str], Path]:
-    """Return a function that makes 16 frames of uneven length, 20 to 130 ms, 1 s in all."""
+    """Return a function that makes 16 frames of uneven length, 20 to 150 ms."""
 
     def build(suffix: str) -> Path:
         target = folder / f"uneven.{suffix}"
         if not target.exists():
-            at = "setpts='(N*40+60*gte(N,3)-20*gte(N,5)+90*gte(N,9)+230*gte(N,12))/1000/TB'"
+            at = "setpts='(N*40+60*gte(N,3)-20*gte(N,5)+90*gte(N,9)+110*gte(N,12))/1000/TB'"
             chain = f"trim=end_frame=16,settb=1/90000,{at}"
             given = ("-i", clip, "-vf", chain, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
             run_ffmpeg(*given, "-preset", "ultrafast", "-crf", "8", "-g", "5", target)
@@ -786,7 +786,10 @@ def test_variable_rate_keeps_every_frame_at_its_time_and_its_mouth_too(
     np.testing.assert_allclose(shown_s(output), shown_s(video), atol=0.6e-3)  # Matroska's unit
     np.testing.assert_allclose(asked, [shown_s(video)], atol=0.6e-3)
     assert report.warnings == ()
-    assert float(probe_video(output).duration_s or 0) == pytest.approx(float(length_s), abs=0.05)
+    if made == "mp4":  # Matroska has no length of a track
+        assert float(probe_video(output).duration_s or 0) == pytest.approx(
+            float(length_s) - 0.004, abs=0.001
+        )
     assert 0 <= len(samples(output)) - len(samples(sound)) < AAC_PADDING
     told = json.loads(
         (tmp_path / "q.html")
