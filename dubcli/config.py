@@ -48,7 +48,8 @@ def _refuse_outside(options: object, *ranges: tuple[str, float, float]) -> None:
 def _refuse_others(options: object, name: str, choices: tuple[str, ...]) -> None:
     """Raise InputError if the named option is none of its choices."""
     if getattr(options, name) not in choices:
-        raise InputError(f"--{name} is {getattr(options, name)}: give one of {', '.join(choices)}")
+        option = "--" + name.replace("_", "-")
+        raise InputError(f"{option} is {getattr(options, name)}: give one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,12 @@ ROWS = {
     "alpha in webm": Row(
         "a.webm",
         base("-c:v", "libvpx-vp9", "-cpu-used", "8", "-crf", "10", "-pix_fmt", "yuva420p"),
-        Kept(pixels="yuva444p12le", output="out.mov", says="the output is ProRes 4444"),
+        Kept(
+            pixels="yuva444p12le",
+            codec="prores",
+            output="out.mov",
+            says="the output is ProRes 4444",
+        ),
     ),
     "RGB": Row(
         "a.mkv", base("-c:v", "libx264rgb", "-crf", "5"), Kept(pixels="yuv444p", psnr_db=RGB_DB)

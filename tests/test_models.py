@@ -90,8 +90,9 @@ def test_table_in_the_readme_is_made_from_the_manifest() -> None:
     assert table.strip() == manifest_table(MANIFEST).strip()
 
 
-def test_every_network_we_train_has_a_checkpoint() -> None:
-    assert set(REGISTRY) <= {entry.network for entry in MANIFEST.values()}
+def test_every_network_we_train_has_a_checkpoint_or_is_known_to_have_none() -> None:
+    shipped = {entry.network for entry in MANIFEST.values()}
+    assert set(REGISTRY) - shipped == {"CompactHubert"}  # not good enough yet: see TRAINING.md
 
 
 def test_wheel_carries_the_models_where_checkpoints_looks_for_them() -> None:

@@ -24,56 +24,22 @@ from dubcli.cli.batch import batch
 from dubcli.cli.bench import bench
 from dubcli.cli.cache import cache_app
 from dubcli.cli.doctor import doctor
+from dubcli.cli.dub_options import takes_dub_options
 from dubcli.cli.evaluate import evaluate
 from dubcli.cli.faces import faces
 from dubcli.cli.options import (
-    Allow8bitOption,
-    AudioEncoderOption,
-    AudioOption,
-    BedFadeOption,
-    BedLevelOption,
-    C2paCertificateOption,
-    C2paKeyOption,
-    CacheFolderOption,
-    CacheLimitOption,
-    CloseInSilenceOption,
-    CodecOption,
-    CrfOption,
-    DebugMaskOption,
-    DeinterlaceOption,
-    DeviceOption,
-    FaceOption,
-    FaceReferencesOption,
     JsonOption,
-    LengthOption,
-    LipReferencesOption,
-    LoudnessOption,
-    MaskFeatherOption,
-    MaskGrowOption,
-    MaxPixelsOption,
-    MaxSecondsOption,
     ModelsOption,
-    MouthScaleOption,
     OutputOption,
-    OverwriteOption,
-    PatchOnlyOption,
-    PixelFormatOption,
-    PresetOption,
-    ProvenanceOption,
-    RangeOption,
     ReportOption,
     ResumeDubOption,
     SpeechArgument,
-    SpeechAtOption,
-    ThreadsOption,
-    TracksOption,
-    UseCacheOption,
     VideoArgument,
 )
 from dubcli.cli.preview import preview
 from dubcli.cli.style_sim import style_sim
 from dubcli.cli.train import train_app
-from dubcli.config import DEFAULTS, CacheOptions, DubOptions
+from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import CollectedInputError, DubError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -117,46 +83,12 @@ def root(
 
 
 @app.command()
+@takes_dub_options()
 def dub(
     video: VideoArgument,
     speech: SpeechArgument,
     output: OutputOption,
-    device: DeviceOption = DEFAULTS.device,
-    models: ModelsOption = DEFAULTS.models,
-    audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
-    lip_references: LipReferencesOption = DEFAULTS.lip_references,
-    face_references: FaceReferencesOption = DEFAULTS.face_references,
-    mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
-    close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
-    length: LengthOption = DEFAULTS.length,
-    face: FaceOption = DEFAULTS.face,
-    ranges: RangeOption = None,
-    speech_at: SpeechAtOption = DEFAULTS.speech_at,
-    mask_grow: MaskGrowOption = DEFAULTS.mask_grow,
-    mask_feather: MaskFeatherOption = DEFAULTS.mask_feather,
-    debug_mask: DebugMaskOption = DEFAULTS.debug_mask,
-    loudness: LoudnessOption = DEFAULTS.loudness,
-    audio: AudioOption = DEFAULTS.audio,
-    bed_level: BedLevelOption = DEFAULTS.bed_level,
-    bed_fade: BedFadeOption = DEFAULTS.bed_fade,
-    provenance: ProvenanceOption = DEFAULTS.provenance,
-    c2pa_certificate: C2paCertificateOption = DEFAULTS.c2pa_certificate,
-    c2pa_key: C2paKeyOption = DEFAULTS.c2pa_key,
-    max_pixels: MaxPixelsOption = DEFAULTS.max_pixels,
-    max_seconds: MaxSecondsOption = DEFAULTS.max_seconds,
-    crf: CrfOption = DEFAULTS.crf,
-    preset: PresetOption = DEFAULTS.preset,
-    codec: CodecOption = DEFAULTS.codec,
-    pixel_format: PixelFormatOption = DEFAULTS.pixel_format,
-    allow_8bit: Allow8bitOption = DEFAULTS.allow_8bit,
-    deinterlace: DeinterlaceOption = DEFAULTS.deinterlace,
-    tracks: TracksOption = DEFAULTS.tracks,
-    patch_only: PatchOnlyOption = DEFAULTS.patch_only,
-    threads: ThreadsOption = DEFAULTS.threads,
-    overwrite: OverwriteOption = DEFAULTS.overwrite,
-    cache: UseCacheOption = DEFAULTS.cache.use,
-    cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
-    cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
+    options: DubOptions = DEFAULTS,
     report: ReportOption = None,
     resume: ResumeDubOption = False,
     as_json: JsonOption = False,
@@ -167,42 +99,6 @@ def dub(
     """
     from dubcli.pipeline import dub as run
 
-    options = DubOptions(
-        device=device,
-        models=models,
-        audio_encoder=audio_encoder,
-        lip_references=lip_references,
-        face_references=face_references,
-        mouth_scale=mouth_scale,
-        close_in_silence=close_in_silence,
-        length=length,
-        face=face,
-        ranges=", ".join(ranges or ()),
-        speech_at=speech_at,
-        mask_grow=mask_grow,
-        mask_feather=mask_feather,
-        debug_mask=debug_mask,
-        loudness=loudness,
-        audio=audio,
-        bed_level=bed_level,
-        bed_fade=bed_fade,
-        provenance=provenance,
-        c2pa_certificate=c2pa_certificate,
-        c2pa_key=c2pa_key,
-        max_pixels=max_pixels,
-        max_seconds=max_seconds,
-        crf=crf,
-        preset=preset,
-        codec=codec,
-        pixel_format=pixel_format,
-        allow_8bit=allow_8bit,
-        deinterlace=deinterlace,
-        tracks=tracks,
-        patch_only=patch_only,
-        threads=threads,
-        overwrite=overwrite,
-        cache=CacheOptions(cache, cache_folder, cache_limit),
-    )
     with console.progress() as on_progress:
         done = run(
             video,

@@ -15,43 +15,8 @@ from rich.progress import Progress as Bars
 
 from dubcli.batch.records import DONE, FAILED, SKIPPED, STARTED, STATES, BatchReport, JobStatus
 from dubcli.cli import console
-from dubcli.cli.options import (
-    Allow8bitOption,
-    AudioEncoderOption,
-    AudioOption,
-    BedFadeOption,
-    BedLevelOption,
-    C2paCertificateOption,
-    C2paKeyOption,
-    CacheFolderOption,
-    CacheLimitOption,
-    CloseInSilenceOption,
-    CodecOption,
-    CrfOption,
-    DebugMaskOption,
-    DeinterlaceOption,
-    DeviceOption,
-    FaceOption,
-    FaceReferencesOption,
-    LengthOption,
-    LipReferencesOption,
-    LoudnessOption,
-    MaskFeatherOption,
-    MaskGrowOption,
-    MaxPixelsOption,
-    MaxSecondsOption,
-    ModelsOption,
-    MouthScaleOption,
-    PatchOnlyOption,
-    PixelFormatOption,
-    PresetOption,
-    ProvenanceOption,
-    RangeOption,
-    SpeechAtOption,
-    TracksOption,
-    UseCacheOption,
-)
-from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, CacheOptions, DubOptions
+from dubcli.cli.dub_options import takes_dub_options
+from dubcli.config import BATCH_DEFAULTS, DEFAULTS, BatchOptions, DubOptions
 from dubcli.errors import InputError
 from dubcli.records import Progress
 from dubcli.timecode import parse_rate
@@ -91,7 +56,7 @@ WorkersOption = Annotated[
     ),
 ]
 EngineOption = Annotated[
-    str, typer.Option(help="Who works: local (processes) or ray (a cluster; needs dubcli[ray]).")
+    str, typer.Option(help="Who works: local (processes) or ray (a cluster; needs dubcli\\[ray]).")
 ]
 AddressOption = Annotated[str, typer.Option(help="Of the Ray cluster.")]
 HaltOption = Annotated[
@@ -119,6 +84,7 @@ ReplaceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+@takes_dub_options(threads=WorkerThreadsOption, overwrite=ReplaceOption)
 def batch(
     videos: SourceArgument = None,
     speech: SpeechesArgument = None,
@@ -130,42 +96,7 @@ def batch(
     resume: ResumeOption = BATCH_DEFAULTS.resume,
     engine: EngineOption = BATCH_DEFAULTS.engine,
     address: AddressOption = BATCH_DEFAULTS.address,
-    device: DeviceOption = DEFAULTS.device,
-    models: ModelsOption = DEFAULTS.models,
-    audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
-    lip_references: LipReferencesOption = DEFAULTS.lip_references,
-    face_references: FaceReferencesOption = DEFAULTS.face_references,
-    mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
-    close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
-    length: LengthOption = DEFAULTS.length,
-    face: FaceOption = DEFAULTS.face,
-    ranges: RangeOption = None,
-    speech_at: SpeechAtOption = DEFAULTS.speech_at,
-    mask_grow: MaskGrowOption = DEFAULTS.mask_grow,
-    mask_feather: MaskFeatherOption = DEFAULTS.mask_feather,
-    debug_mask: DebugMaskOption = DEFAULTS.debug_mask,
-    loudness: LoudnessOption = DEFAULTS.loudness,
-    audio: AudioOption = DEFAULTS.audio,
-    bed_level: BedLevelOption = DEFAULTS.bed_level,
-    bed_fade: BedFadeOption = DEFAULTS.bed_fade,
-    provenance: ProvenanceOption = DEFAULTS.provenance,
-    c2pa_certificate: C2paCertificateOption = DEFAULTS.c2pa_certificate,
-    c2pa_key: C2paKeyOption = DEFAULTS.c2pa_key,
-    max_pixels: MaxPixelsOption = DEFAULTS.max_pixels,
-    max_seconds: MaxSecondsOption = DEFAULTS.max_seconds,
-    crf: CrfOption = DEFAULTS.crf,
-    preset: PresetOption = DEFAULTS.preset,
-    codec: CodecOption = DEFAULTS.codec,
-    pixel_format: PixelFormatOption = DEFAULTS.pixel_format,
-    allow_8bit: Allow8bitOption = DEFAULTS.allow_8bit,
-    deinterlace: DeinterlaceOption = DEFAULTS.deinterlace,
-    tracks: TracksOption = DEFAULTS.tracks,
-    patch_only: PatchOnlyOption = DEFAULTS.patch_only,
-    threads: WorkerThreadsOption = DEFAULTS.threads,
-    overwrite: ReplaceOption = DEFAULTS.overwrite,
-    cache: UseCacheOption = DEFAULTS.cache.use,
-    cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
-    cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
+    options: DubOptions = DEFAULTS,
     as_json: JsonOption = False,
 ) -> None:
     """Dub many videos: two folders paired by name, a list of jobs, or a timeline.
@@ -181,51 +112,15 @@ def batch(
         raise InputError("VIDEOS is missing: give a folder of videos, or jobs in .csv or .json")
     from dubcli.batch.plan import plan_batch
 
-    shared = DubOptions(
-        device=device,
-        models=models,
-        audio_encoder=audio_encoder,
-        lip_references=lip_references,
-        face_references=face_references,
-        mouth_scale=mouth_scale,
-        close_in_silence=close_in_silence,
-        length=length,
-        face=face,
-        ranges=", ".join(ranges or ()),
-        speech_at=speech_at,
-        mask_grow=mask_grow,
-        mask_feather=mask_feather,
-        debug_mask=debug_mask,
-        loudness=loudness,
-        audio=audio,
-        bed_level=bed_level,
-        bed_fade=bed_fade,
-        provenance=provenance,
-        c2pa_certificate=c2pa_certificate,
-        c2pa_key=c2pa_key,
-        max_pixels=max_pixels,
-        max_seconds=max_seconds,
-        crf=crf,
-        preset=preset,
-        codec=codec,
-        pixel_format=pixel_format,
-        allow_8bit=allow_8bit,
-        deinterlace=deinterlace,
-        tracks=tracks,
-        patch_only=patch_only,
-        threads=threads,
-        overwrite=overwrite,
-        cache=CacheOptions(cache, cache_folder, cache_limit),
-    )
-    options = BatchOptions(workers, halt_on_error, resume, engine, address)
+    running = BatchOptions(workers, halt_on_error, resume, engine, address)
     edl_rate = None if rate is None else parse_rate(rate, "--rate")
-    plan = plan_batch(videos, speech, output=output, options=shared, rate=edl_rate)
+    plan = plan_batch(videos, speech, output=output, options=options, rate=edl_rate)
     for sentence in plan.unpaired:
         console.print_error(f"warning: {sentence}")
     from dubcli.batch.run import run_batch
 
     with _display(len(plan.jobs)) as on_job:
-        report = run_batch(plan, options=options, on_job=on_job)
+        report = run_batch(plan, options=running, on_job=on_job)
     print_jobs(report, as_json=as_json)
     if code := exit_code(report):
         raise typer.Exit(code)

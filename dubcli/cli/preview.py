@@ -9,34 +9,9 @@ from typing import Annotated
 import typer
 
 from dubcli.cli import console
-from dubcli.cli.options import (
-    AudioEncoderOption,
-    CacheFolderOption,
-    CacheLimitOption,
-    CloseInSilenceOption,
-    DebugMaskOption,
-    DeinterlaceOption,
-    DeviceOption,
-    FaceOption,
-    FaceReferencesOption,
-    JsonOption,
-    LengthOption,
-    LipReferencesOption,
-    MaskFeatherOption,
-    MaskGrowOption,
-    MaxPixelsOption,
-    MaxSecondsOption,
-    ModelsOption,
-    MouthScaleOption,
-    OverwriteOption,
-    RangeOption,
-    SpeechArgument,
-    SpeechAtOption,
-    ThreadsOption,
-    UseCacheOption,
-    VideoArgument,
-)
-from dubcli.config import DEFAULTS, PREVIEW_MOMENTS, CacheOptions, DubOptions
+from dubcli.cli.dub_options import OF_THE_FILE, takes_dub_options
+from dubcli.cli.options import JsonOption, SpeechArgument, VideoArgument
+from dubcli.config import DEFAULTS, PREVIEW_MOMENTS, DubOptions
 from dubcli.records import PreviewReport
 from dubcli.timecode import parse_time
 
@@ -54,34 +29,14 @@ CountOption = Annotated[
 ]
 
 
+@takes_dub_options(without=OF_THE_FILE)
 def preview(
     video: VideoArgument,
     speech: SpeechArgument,
     output: SheetOption,
     at: AtOption = None,
     count: CountOption = None,
-    device: DeviceOption = DEFAULTS.device,
-    models: ModelsOption = DEFAULTS.models,
-    audio_encoder: AudioEncoderOption = DEFAULTS.audio_encoder,
-    lip_references: LipReferencesOption = DEFAULTS.lip_references,
-    face_references: FaceReferencesOption = DEFAULTS.face_references,
-    mouth_scale: MouthScaleOption = DEFAULTS.mouth_scale,
-    close_in_silence: CloseInSilenceOption = DEFAULTS.close_in_silence,
-    length: LengthOption = DEFAULTS.length,
-    deinterlace: DeinterlaceOption = DEFAULTS.deinterlace,
-    face: FaceOption = DEFAULTS.face,
-    ranges: RangeOption = None,
-    speech_at: SpeechAtOption = DEFAULTS.speech_at,
-    mask_grow: MaskGrowOption = DEFAULTS.mask_grow,
-    mask_feather: MaskFeatherOption = DEFAULTS.mask_feather,
-    debug_mask: DebugMaskOption = DEFAULTS.debug_mask,
-    max_pixels: MaxPixelsOption = DEFAULTS.max_pixels,
-    max_seconds: MaxSecondsOption = DEFAULTS.max_seconds,
-    threads: ThreadsOption = DEFAULTS.threads,
-    overwrite: OverwriteOption = DEFAULTS.overwrite,
-    cache: UseCacheOption = DEFAULTS.cache.use,
-    cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
-    cache_limit: CacheLimitOption = DEFAULTS.cache.limit_mb,
+    options: DubOptions = DEFAULTS,
     as_json: JsonOption = False,
 ) -> None:
     """Show a few frames of the dub of INPUT with SPEECH, source over dub, in one picture.
@@ -90,28 +45,6 @@ def preview(
     """
     from dubcli.preview import preview as run
 
-    options = DubOptions(
-        device=device,
-        models=models,
-        audio_encoder=audio_encoder,
-        lip_references=lip_references,
-        face_references=face_references,
-        mouth_scale=mouth_scale,
-        close_in_silence=close_in_silence,
-        length=length,
-        deinterlace=deinterlace,
-        face=face,
-        ranges=", ".join(ranges or ()),
-        speech_at=speech_at,
-        mask_grow=mask_grow,
-        mask_feather=mask_feather,
-        debug_mask=debug_mask,
-        max_pixels=max_pixels,
-        max_seconds=max_seconds,
-        threads=threads,
-        overwrite=overwrite,
-        cache=CacheOptions(cache, cache_folder, cache_limit),
-    )
     times = [parse_time(text, "--at") for text in at or ()]
     with console.progress() as on_progress:
         report = run(

@@ -75,7 +75,7 @@ def write_report(report: QcReport, path: Path, *, watch: Watch) -> None:
 
 
 def write_json(report: QcReport, path: Path) -> None:
-    """Write a report for machines; README.md describes the fields.
+    """Write a report for machines; examples/GUIDE.md describes the fields.
 
     Args:
         report: What to write.

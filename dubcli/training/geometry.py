@@ -22,6 +22,7 @@ from dubcli.geometry.morphable import (
 )
 from dubcli.metrics.lip_sync import closure_recall, correlation, deviation_ratio
 from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.networks.sync_expert import SyncExpert
 from dubcli.records import Float
 from dubcli.training.data import SpeakerDraw
 from dubcli.training.recipe import Between
@@ -42,6 +43,7 @@ class GeometryTraining:
     velocity: float = 2.0
     agreement: float = 0.15  # concordance of the opening curves, cm
     closure: float = 0.1  # openness where the true mouth is closed, cm
+    sync: float = 0.0  # by how much a sync expert finds it less in time than the true mouth
     feature_noise: float = 0.1  # of the features' own deviation
     other_style_share: Annotated[float, Between(0, 1)] = 0.5  # style of another clip of the speaker
     mirrored_share: Annotated[float, Between(0, 1)] = 0.5
@@ -194,6 +196,24 @@ def concordance(made: Tensor, true: Tensor) -> Tensor:
     spread = made.var(-1, correction=0) + true.var(-1, correction=0)
     shift = (made_mean - true_mean).squeeze(-1).square()
     return 2 * covariance / (spread + shift + 1e-4)
+
+
+def unsynced(expert: SyncExpert, features: Tensor, made: Tensor, true: Tensor) -> Tensor:
+    """Return how much less a sync expert finds generated mouths in time than the true ones.
+
+    The mean over windows of max(0, c_true - c_made), c being the window's mean cosine between the
+    embeddings of sound and mouth (SyncNet's score, arXiv:2008.10010, as a loss). Better than the
+    true mouth is not asked for: an expert can be pleased by what no mouth does.
+
+    Args:
+        expert: Of kind "vertices", frozen.
+        features: Speech features, [B, 2T, W].
+        made: Generated displacements, [B, T, L, 3] cm.
+        true: The true ones.
+    """
+    sound = expert.embed_sound(features)
+    scores = [(sound * expert.embed_mouth(mouth)).sum(-1).mean(-1) for mouth in (true, made)]
+    return (scores[0].detach() - scores[1]).clamp_min(0).mean()
 
 
 def unclosed(made: Tensor, true: Tensor) -> Tensor:

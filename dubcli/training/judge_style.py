@@ -1,4 +1,4 @@
-"""Measures StyleSim on people the encoder was not trained on: the table of the README.
+"""Measures StyleSim on people the encoder was not trained on: the table of examples/GUIDE.md.
 
 Letters: E expression coefficients, N frames at 25 Hz, S embedding size.
 """

@@ -11,8 +11,15 @@ from torch import Tensor, nn
 
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel
-from dubcli.loading import GEOMETRY, device_for, load_basis
+from dubcli.loading import (
+    GEOMETRY,
+    SYNC_VERTICES,
+    device_for,
+    load_basis,
+    load_sync_expert,
+)
 from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
+from dubcli.networks.sync_expert import SyncExpert
 from dubcli.records import Bytes
 from dubcli.training import geometry
 from dubcli.training.data import Clip, Prepared, by_speaker, read_clips
@@ -65,13 +72,18 @@ class GeometryRun:
         network: Trained.
         clips: The prepared clips of both splits.
         problem: Losses.
+        expert: Judges whether mouth and sound are in time; None: nobody does.
     """
 
     def __init__(
-        self, network: LipSyncNet, clips: list[Prepared[StoredSpeech]], problem: GeometryProblem
+        self,
+        network: LipSyncNet,
+        clips: list[Prepared[StoredSpeech]],
+        problem: GeometryProblem,
+        expert: SyncExpert | None = None,
     ) -> None:
         """Split the clips."""
-        self.network, self.problem = network, problem
+        self.network, self.problem, self.expert = network, problem, expert
         taught = [c for c in clips if c.clip.split == "train"]
         self.training = {
             of: by_speaker(c for c in taught if c.clip.set == of)
@@ -84,8 +96,13 @@ class GeometryRun:
         place = next(self.network.parameters()).device
         audio, motion, styles = self.problem.batch(self.training, generator)
         style = geometry.styles_of(self.network, [one.to(place) for one in styles])
-        made = self.network(audio.to(place), style).displacement
-        return self.problem.loss(made, motion.to(place))
+        audio, motion = audio.to(place), motion.to(place)
+        made = self.network(audio, style).displacement
+        losses = self.problem.loss(made, motion)
+        if self.expert is not None:
+            unsynced = geometry.unsynced(self.expert, audio, made, motion)
+            losses["unsynced"] = self.problem.training.sync * unsynced
+        return losses
 
     def judge(self, _: nn.Module) -> tuple[float, dict[str, float]]:
         """Score the network, which holds the mean weights: correlation, less lacking deviation."""
@@ -194,7 +211,8 @@ def train_geometry(
     torch.manual_seed(settings.loop.seed)
     network = LipSyncNet(hyper)
     network.start_from_basis(problem.basis, model.mean[problem.lower])
-    run = GeometryRun(network.to(place), clips, problem)
+    expert = _expert(settings, models)
+    run = GeometryRun(network.to(place), clips, problem, expert and expert.to(place))
     refuse_empty(run.training, run.judged, source)
     return train(
         network,
@@ -209,6 +227,20 @@ def train_geometry(
         sheet=run.sheet,
         observer=observer,
     )
+
+
+def _expert(recipe: GeometryRecipe, models: Path) -> SyncExpert | None:
+    """Return the sync expert that may serve as a loss, if the recipe wants one."""
+    if recipe.training.sync == 0:
+        return None
+    expert = load_sync_expert(models, SYNC_VERTICES)
+    heard = recipe.network.audio_encoder
+    if expert.hyper.audio_encoder != heard:
+        raise InputError(
+            f"{models}: {SYNC_VERTICES} hears {expert.hyper.audio_encoder}, the network is to hear "
+            f"{heard}; give [training] sync = 0, or train an expert on those features"
+        )
+    return expert
 
 
 def with_encoder(recipe: GeometryRecipe, audio_encoder: str | None) -> GeometryRecipe:

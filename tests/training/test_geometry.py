@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from torch import Tensor
 
 from dubcli.geometry.morphable import INNER_LIP_RING, OUTER_LIP_RING, MorphableModel, lip_aperture
 from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
+from dubcli.networks.sync_expert import SyncExpert
 from dubcli.training.geometry import (
     GeometryProblem,
     GeometryTraining,
@@ -13,6 +16,7 @@ from dubcli.training.geometry import (
     judge,
     styles_of,
     unclosed,
+    unsynced,
 )
 from dubcli.training.speech import SpokenClip
 
@@ -239,3 +243,31 @@ def test_styles_of_different_lengths_are_stacked(problem: GeometryProblem) -> No
     got = styles_of(network, parts)
     assert got.shape == (2, 8)
     torch.testing.assert_close(got[1:], network.style(parts[1][None]))
+
+
+class Angles(SyncExpert):
+    """An expert that takes the first feature and the first coordinate for angles."""
+
+    def embed_sound(self, features: Tensor) -> Tensor:
+        angle = features[:, ::2, 0]
+        return torch.stack([angle.cos(), angle.sin()], -1)
+
+    def embed_mouth(self, x: Tensor) -> Tensor:
+        angle = x[:, :, 0, 0]
+        return torch.stack([angle.cos(), angle.sin()], -1)
+
+
+def test_mouth_less_in_time_than_the_true_one_costs_the_difference_and_no_other() -> None:
+    heard = torch.zeros(3, 8, 2)
+    true, made = torch.zeros(2, 3, 4, 5, 3)
+    true[:, :, 0, 0] = 0.5
+    made[0, :, 0, 0] = 1.0  # worse than the true mouth
+    made[1, :, 0, 0] = 0.1  # better
+    made[2, :, 0, 0] = torch.tensor([0.5, 0.5, 1.5, -0.5])
+    made.requires_grad_()
+    cost = unsynced(Angles(), heard, made, true)
+    worse = [math.cos(0.5) - math.cos(1.0), 0.0, (math.cos(0.5) - math.cos(1.5)) / 4]
+    assert float(cost.detach()) == pytest.approx(sum(worse) / 3, rel=1e-5)
+    cost.backward()
+    assert made.grad is not None
+    assert (made.grad.abs().sum((1, 2, 3)) > 0).tolist() == [True, False, True]

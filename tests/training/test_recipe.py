@@ -14,6 +14,7 @@ from dubcli.training.recipe import (
     shipped_recipe,
 )
 from dubcli.training.run import settle
+from dubcli.training.train_audio_encoder import HubertRecipe
 from dubcli.training.train_basis import BasisRecipe
 from dubcli.training.train_geometry import GeometryRecipe
 from dubcli.training.train_mouth import MouthRecipe
@@ -22,6 +23,7 @@ from dubcli.training.train_style_encoder import StyleRecipe
 from dubcli.training.train_sync_expert import SyncRecipe
 
 OWN: dict[str, Any] = {
+    "audio-encoder": HubertRecipe(),
     "basis": BasisRecipe(),
     "geometry": GeometryRecipe(),
     "renderer": RendererRecipe(),
