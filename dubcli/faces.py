@@ -13,6 +13,7 @@ from dubcli.loading import FaceModels, load_face_models
 from dubcli.media.picture import write_png
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
+from dubcli.pace import Pace, pace_of
 from dubcli.pipeline import Clock, OnProgress, refuse_output
 from dubcli.pipeline.analysis import People, find_people
 from dubcli.records import Bytes, Faces, FacesReport, Integers, SeenPerson, VideoInfo
@@ -71,7 +72,7 @@ def faces(
 
 def _person(people: People, number: int, info: VideoInfo) -> SeenPerson:
     """Return what is to be said of a person."""
-    faces, rate = people.faces, info.frame_rate
+    faces, pace = people.faces, pace_of(info)
     tracks = np.flatnonzero(people.person == number)
     rows = np.isin(faces.track, tracks)
     frames, width = faces.frame[rows], FACE_CM * faces.scale_px[rows]
@@ -83,26 +84,29 @@ def _person(people: People, number: int, info: VideoInfo) -> SeenPerson:
         width_px=float(np.median(width)),
         smallest_px=float(width.min()),
         shots=len(np.unique(faces.shot[frames])),
-        times=tuple(stretches(frames, rate)),
+        times=tuple(stretches(frames, pace)),
         portrait_frame=int(faces.portrait_frame[best]),
-        portrait_time_s=int(faces.portrait_frame[best]) / rate,
+        portrait_time_s=pace.begins_s(int(faces.portrait_frame[best])),
     )
 
 
-def stretches(frames: Integers, rate: Fraction) -> list[tuple[Fraction, Fraction]]:
+def stretches(frames: Integers, pace: Pace) -> list[tuple[Fraction, Fraction]]:
     """Return from when to when somebody is seen, in seconds.
 
     Args:
         frames: In which, ascending.
-        rate: Frames a second.
+        pace: When they are shown.
 
     Example:
-        >>> stretches(np.array([0, 1, 2, 4, 90]), Fraction(25))
+        >>> stretches(np.array([0, 1, 2, 4, 90]), Pace(Fraction(25)))
         [(Fraction(0, 1), Fraction(1, 5)), (Fraction(18, 5), Fraction(91, 25))]
     """
-    gaps = np.flatnonzero(np.diff(frames) > HOLD_S * rate) + 1
+    gaps = np.flatnonzero(np.diff(frames) > HOLD_S * pace.frame_rate) + 1
     edges = [0, *gaps.tolist(), len(frames)]
-    return [(int(frames[a]) / rate, (int(frames[b - 1]) + 1) / rate) for a, b in pairwise(edges)]
+    return [
+        (pace.begins_s(int(frames[a])), pace.begins_s(int(frames[b - 1]) + 1))
+        for a, b in pairwise(edges)
+    ]
 
 
 def _tile(faces: Faces, info: VideoInfo, person: SeenPerson) -> Portrait:

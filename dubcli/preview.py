@@ -26,7 +26,7 @@ from dubcli.records import Bytes, Float, Integers, PreviewReport, PreviewTile
 from dubcli.sheet import Tile, draw_sheet
 from dubcli.stages.moments import Moments, choose_moments
 from dubcli.stages.render import crop_of
-from dubcli.timecode import format_time, frame_at
+from dubcli.timecode import format_time
 
 COLUMNS = 4
 FACE_CM = 20.0  # across a tile: from the brow to a wide open chin
@@ -82,13 +82,16 @@ def preview(
     info, speech = probe_video(video), probe_audio(audio)
     refuse_output(output, [video, audio], {".png"}, options)
     if info.frame_count is not None:  # refuse before the work, not after it
-        plan = plan_output(info.frame_count, speech.duration_s, info.frame_rate, options)
+        plan = plan_output(
+            info.frame_count, speech.duration_s, info.frame_rate, options, info.stamps
+        )
         _check_times(at, plan.sound_s)
     ready = prepare(info, speech, clock, warnings, models=models, options=options)
     _check_times(at, ready.plan.sound_s)
     opening = np.array([ready.draw.gap(mouth.displacement) for mouth in ready.mouths()])
     source = np.fromiter(ready.plan.indices(), np.int64)
-    moments = [_Moment(frame_at(time_s, info.frame_rate), "chosen") for time_s in sorted(at)]
+    pace = ready.plan.pace()
+    moments = [_Moment(pace.frame_at(time_s), "chosen") for time_s in sorted(at)]
     if count:
         moments += _automatic(ready, opening, source, count)
     tiles, pictures = _render(ready, moments, opening, source, clock)
@@ -126,9 +129,11 @@ def _render(
     for frame, box, (before, after) in zip(chosen, boxes, rendered, strict=True):
         pictures[frame] = before[box].copy(), after.rgb[box].copy()
         dubbed[frame] = after.dubbed
-    rate = ready.info.frame_rate
+    pace = ready.plan.pace()
     tiles = [
-        PreviewTile(m.frame / rate, m.frame, m.kind, float(opening[m.frame]), dubbed[m.frame])
+        PreviewTile(
+            pace.begins_s(m.frame), m.frame, m.kind, float(opening[m.frame]), dubbed[m.frame]
+        )
         for m in moments
     ]
     return tiles, pictures

@@ -19,6 +19,15 @@ Facts = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Stamps:
+    """When each picture is shown."""
+
+    ticks: Integers  # [T] strictly ascending
+    end: int  # when the last picture is over
+    unit_s: Fraction  # seconds of a tick
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class VideoInfo:
     """What a video stream is, as it will be decoded (rotation applied)."""
 
@@ -42,6 +51,7 @@ class VideoInfo:
     interlaced: bool = False  # frames are made progressive as they are read
     mastering_display: str | None = None  # SMPTE ST 2086, as x264 and x265 write it
     content_light: tuple[int, int] | None = None  # cd/m2: brightest pixel, brightest frame
+    stamps: Stamps | None = None  # of its frames, from tick 0 on; None: the rate is constant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,15 +97,6 @@ class Carried:
     streams: tuple[CarriedStream, ...] = ()
     timecode: str | None = None  # of the first frame: "01:00:00:00"
     until_s: Fraction | None = None  # where tracks and chapters end; None: with the source
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stamps:
-    """When each picture of an output is shown."""
-
-    ticks: Integers  # [T] strictly ascending
-    end: int  # when the last picture is over
-    unit_s: Fraction  # seconds of a tick
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,12 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dubcli"
-FOUNDATION = {"errors", "records", "config"}
+FOUNDATION = {"errors", "records", "config", "pace"}
 LOWER = {"geometry", "metrics", "networks", "media", "checkpoints", "stages"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "timecode": {"errors"},
+    "pace": {"records"},
     "config": {"errors", "timecode"},
     "sheet": {"records"},
     "geometry": {"records"},

@@ -64,6 +64,7 @@ class Kept:
     output: str = "out.mp4"
     says: str = ""  # part of the warnings
     retimed: bool = False  # frames are not the source's one by one
+    timed: bool = False  # each frame is shown when it is in the source
     sounds: int = 1
 
 
@@ -187,7 +188,12 @@ ROWS = {
     "variable rate": Row(
         "a.mkv",
         face("-vf", "setpts='(N+2*gte(N,2))/25/TB'", "-fps_mode", "vfr"),
-        Kept("50/3", says="frame rate varies", retimed=True),
+        Kept("50/3", timed=True),
+    ),
+    "variable rate in mp4": Row(
+        "a.mp4",
+        face("-vf", "setpts='(N+2*gte(N,2)+5*gte(N,3))/25/TB'", "-fps_mode", "vfr"),
+        Kept("100/11", says="for 0.24 s at 00:00:00.160", timed=True),
     ),
     # turned, and odd
     "turned by 90": Row(
@@ -405,6 +411,14 @@ def tags(path: Path) -> dict[str, object]:
         }
 
 
+def times_ms(path: Path) -> NDArray[np.float64]:
+    """Return when each frame is shown after the first, as ffmpeg's library reads the packets."""
+    with av.open(f"file:{path}") as container:
+        stream = container.streams.video[0]
+        shown = sorted(packet.pts or 0 for packet in container.demux(stream) if packet.size)
+        return (np.array(shown) - shown[0]) * float(1000 * (stream.time_base or 0))
+
+
 def check_kept(source: Path, output: Path, expected: Kept) -> None:
     with av.open(f"file:{output}") as container:
         stream = container.streams.video[0]
@@ -420,6 +434,8 @@ def check_kept(source: Path, output: Path, expected: Kept) -> None:
         length_s = expected.frames / Fraction(expected.rate)
         assert abs(float(container.duration or 0) / av.time_base - length_s) < 0.03  # AAC: a frame
         assert len(container.streams.audio) == expected.sounds
+    if expected.timed:
+        np.testing.assert_allclose(times_ms(output), times_ms(source), atol=1)  # Matroska's unit
     found = tags(output)
     for name, value in tags(source).items():
         if value not in {0, 2, None}:  # reserved and unspecified: what players assume

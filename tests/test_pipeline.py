@@ -33,7 +33,7 @@ from dubcli.media.process import FfmpegProcess
 from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline import analysis as first_pass
-from dubcli.pipeline import analyze, dub, dubbing
+from dubcli.pipeline import analyze, dub, dubbing, preparation
 from dubcli.pipeline.preparation import sound_warnings
 from dubcli.records import (
     Bytes,
@@ -41,10 +41,11 @@ from dubcli.records import (
     DubReport,
     Faces,
     Float,
+    LipMotion,
     Patch,
     Progress,
 )
-from dubcli.stages import render
+from dubcli.stages import render, sync
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
@@ -730,3 +731,124 @@ def test_lost_sound_around_a_range_is_told(ranges: str, audio: str, count: int) 
     plan = plan_output(100, Fraction(1), info.frame_rate, options)
     assert len(list(sound_warnings(info, plan, options))) == count
     assert not list(sound_warnings(replace(info, has_audio=False), plan, options))
+
+
+def shown_s(path: Path) -> NDArray[np.float64]:
+    """Return when each frame is shown, in seconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        shown = sorted(packet.pts for packet in container.demux(stream) if packet.size)
+        return np.array(shown) * float(stream.time_base)
+
+
+@pytest.fixture(scope="session")
+def uneven(clip: Path, folder: Path) -> Callable[[str], Path]:
+    """Return a function that makes 16 frames of uneven length, 20 to 150 ms."""
+
+    def build(suffix: str) -> Path:
+        target = folder / f"uneven.{suffix}"
+        if not target.exists():
+            at = "setpts='(N*40+60*gte(N,3)-20*gte(N,5)+90*gte(N,9)+110*gte(N,12))/1000/TB'"
+            chain = f"trim=end_frame=16,settb=1/90000,{at}"
+            given = ("-i", clip, "-vf", chain, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
+            run_ffmpeg(*given, "-preset", "ultrafast", "-crf", "8", "-g", "5", target)
+        return target
+
+    return build
+
+
+@pytest.mark.parametrize(("source", "made"), [("mp4", "mkv"), ("mkv", "mp4")])
+def test_variable_rate_keeps_every_frame_at_its_time_and_its_mouth_too(
+    uneven: Callable[[str], Path],
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    made: str,
+) -> None:
+    asked: list[Float] = []
+
+    def note(motion: LipMotion, time_s: Float) -> LipMotion:
+        asked.append(time_s)
+        return sync.placed(motion, time_s)
+
+    monkeypatch.setattr(preparation, "placed", note)
+    video, output = uneven(source), tmp_path / f"out.{made}"
+    info = probe_video(video)
+    assert info.variable_rate
+    length_s = info.duration_s
+    assert length_s is not None
+    sound = speech(f"{float(length_s) - 0.004:.3f}")
+    report = dub(video, sound, output, models=models, options=OPTIONS, report=tmp_path / "q.html")
+    assert report.frames == 16
+    assert numbers(read(output)) == list(range(16))
+    np.testing.assert_allclose(shown_s(output), shown_s(video), atol=0.6e-3)  # Matroska's unit
+    np.testing.assert_allclose(asked, [shown_s(video)], atol=0.6e-3)
+    assert report.warnings == ()
+    if made == "mp4":  # Matroska has no length of a track
+        assert float(probe_video(output).duration_s or 0) == pytest.approx(
+            float(length_s) - 0.004, abs=0.001
+        )
+    assert 0 <= len(samples(output)) - len(samples(sound)) < AAC_PADDING
+    told = json.loads(
+        (tmp_path / "q.html")
+        .read_text()
+        .split('id="data"')[1]
+        .split(">", 1)[1]
+        .split("</script")[0]
+    )
+    np.testing.assert_allclose(told["edges"][:16], shown_s(video), atol=0.6e-3)
+
+
+def test_range_of_a_variable_rate_is_a_time(
+    uneven: Callable[[str], Path], speech: Callable[[str], Path], models: Models, tmp_path: Path
+) -> None:
+    video, before = uneven("mp4"), shown_s(uneven("mp4"))
+    inside = np.flatnonzero((before >= before[3]) & (before < before[12]))
+    page = tmp_path / "qc.json"
+    options = replace(OPTIONS, ranges=f"{before[3]:.3f}-{before[12]:.3f}", preset="ultrafast")
+    output = tmp_path / "out.mp4"
+    report = dub(video, speech("0.3"), output, models=models, options=options, report=page)
+    assert (report.frames, report.dubbed_frames) == (16, len(inside))
+    told = json.loads(page.read_text())
+    assert [(r["start"], r["stop"]) for r in told["pass_through"]] == [(0, 3), (12, 16)]
+    np.testing.assert_allclose(told["curves"]["time_s"], before, atol=1e-3)
+    np.testing.assert_allclose(shown_s(output), before, atol=1e-6)
+
+
+def test_speech_longer_than_a_variable_rate_runs_back_as_it_came_also_when_resumed(
+    uneven: Callable[[str], Path],
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (writer, parts, dubbing):
+        monkeypatch.setattr(module, "SEGMENT_FRAMES", 5)
+    video, output = uneven("mp4"), tmp_path / "out.mp4"
+    length_s = float(probe_video(video).duration_s or 0)
+
+    def run(stop: int) -> DubReport:
+        def watch(progress: Progress) -> None:
+            if progress.stage == "render" and progress.done == stop:
+                raise KeyboardInterrupt
+
+        options = replace(OPTIONS, preset="ultrafast")
+        sound = speech(f"{length_s + 0.3:.3f}")
+        return dub(
+            *(video, sound, output),
+            models=models,
+            options=options,
+            resume=True,
+            on_progress=watch,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(13)
+    assert any("went on after the" in warning for warning in run(99).warnings)
+    after, order = shown_s(output), numbers(read(output))
+    assert len(order) > 16
+    assert order == list(bounced_indices(16, len(order)))
+    lasting = np.diff([*shown_s(video), length_s])
+    np.testing.assert_allclose(np.diff(after), lasting[order[:-1]], atol=1e-4)

@@ -202,8 +202,10 @@ def _style_row(
         return STYLE.missing(no_checkpoint(STYLE_ENCODER, root))
     try:
         encoder = load_style_encoder(root)
-        style = embed_style(ours, made.frame_rate, encoder, name=str(made.path))
-        wanted = embed_style(theirs, real.frame_rate, encoder, name=str(real.path))
+        style, wanted = (
+            embed_style(analysis, info.frame_rate, encoder, name=str(info.path), stamps=info.stamps)
+            for analysis, info in ((ours, made), (theirs, real))
+        )
         return STYLE.row(style_similarity(style, wanted))
     except InputError as error:
         return STYLE.missing(str(error))

@@ -21,6 +21,7 @@ from dubcli.loading import Models
 from dubcli.media.probe import probe_video
 from dubcli.metrics.flicker import Flicker
 from dubcli.metrics.lip_sync import deviation_ratio
+from dubcli.pace import pace_of
 from dubcli.pipeline import OnProgress, analyze, dub
 from dubcli.records import Analysis
 
@@ -62,7 +63,7 @@ def leak_rows(
         MediaError: If ffmpeg fails.
     """
     info = probe_video(source)
-    length = min(Fraction(options.leak_seconds), len(analysis) / info.frame_rate)
+    length = min(Fraction(options.leak_seconds), pace_of(info).begins_s(len(analysis)))
     dubbing = DubOptions(
         device=options.device, models=options.models, threads=options.threads, cache=options.cache
     )

@@ -8,11 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
 
+import numpy as np
+
 from dubcli.errors import InputError, MediaError
 from dubcli.geometry.crop import cut_out, hull_mask
 from dubcli.geometry.window import WindowDrawer
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
+from dubcli.pace import pace_of
 from dubcli.records import Analysis, Bytes, Float, Frame, VideoInfo
 from dubcli.stages.render import crop_of
 from dubcli.stages.track import Tracker
@@ -98,7 +101,15 @@ def check_comparable(made: VideoInfo, real: VideoInfo) -> None:
         )
     frames = min(made.frame_count or 1, real.frame_count or 1)
     drift = abs(float(made.frame_rate / real.frame_rate) - 1) * frames
-    if drift >= MOST_DRIFT:
+    if made.variable_rate or real.variable_rate:
+        apart = pace_of(made).times_s(frames) - pace_of(real).times_s(frames)
+        strays = float(np.abs(apart).max()) * float(real.frame_rate)
+        if strays >= MOST_DRIFT:
+            raise InputError(
+                f"{made.path} and {real.path}: their frame rate varies and their frames are shown "
+                "at other times; convert both to one constant rate"
+            )
+    elif drift >= MOST_DRIFT:
         raise InputError(
             f"{made.path} has {float(made.frame_rate):.3f} frames a second, {real.path} "
             f"{float(real.frame_rate):.3f}: convert one of them to the other's rate"
@@ -143,12 +154,12 @@ def moments(
         landmarks = None if tracker is None else tracker.landmarks_px(rgb)
         return View(rgb, landmarks, guide.cut(rgb, t))
 
-    done = 0
+    done, pace = 0, pace_of(made)
     with closing(_frames(made, count)) as ours, closing(_frames_or_none(real, count)) as theirs:
         for t, (mine, true) in enumerate(zip(ours, theirs, strict=False)):
             yield Moment(
                 index=t,
-                time_s=float(t / made.frame_rate),
+                time_s=float(pace.begins_s(t)),
                 shot=int(guide.analysis.shot[t]),
                 made=view(mine.rgb, t),
                 real=None if true is None else view(true.rgb, t),

@@ -17,8 +17,9 @@ from dubcli.errors import DubError, InputError
 from dubcli.loading import FaceModels, StyleEncoder, load_face_models, load_style_encoder
 from dubcli.media.probe import probe_video
 from dubcli.metrics.style import style_similarity
+from dubcli.pace import Pace
 from dubcli.pipeline import analyze
-from dubcli.records import Analysis, Float, Progress
+from dubcli.records import Analysis, Float, Progress, Stamps
 from dubcli.stages.style import MIN_STRETCH_S, at_25_hz, encode_style, movement, stretches
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,12 @@ class StyleMatrix:
 
 
 def embed_style(
-    analysis: Analysis, frame_rate: Fraction, encoder: StyleEncoder, *, name: str = "the video"
+    analysis: Analysis,
+    frame_rate: Fraction,
+    encoder: StyleEncoder,
+    *,
+    name: str = "the video",
+    stamps: Stamps | None = None,
 ) -> Float:
     """Return the style of an analysed video, a unit vector, [S].
 
@@ -70,6 +76,7 @@ def embed_style(
         frame_rate: Its frames per second.
         encoder: From ``load_style_encoder``.
         name: What to call the video in an error.
+        stamps: When its frames are shown; None: at a constant rate.
 
     Raises:
         InputError: If there is no face, no stretch of a second, too few frames a second, or no
@@ -89,7 +96,11 @@ def embed_style(
             f"({np.count_nonzero(analysis.valid) / float(frame_rate):.2f} s in all); "
             "give a longer video"
         )
-    betas = [at_25_hz(analysis.beta[s], frame_rate) for s in found]
+    times_s = None if stamps is None else Pace(frame_rate, stamps).times_s(len(analysis))
+    betas = [
+        at_25_hz(analysis.beta[s], frame_rate, None if times_s is None else times_s[s])
+        for s in found
+    ]
     if movement(encoder.morphable, betas) < STILL_CM:
         raise InputError(
             f"{name}: the mouth does not move; StyleSim compares how people speak, "
@@ -201,6 +212,6 @@ def _style_of(
             on_progress(Progress(f"{event.stage} {video.name}", event.done, event.total))
 
     analysis = analyze(video, models=face, options=options, on_progress=tell)
-    frame_rate = probe_video(video).frame_rate
-    style = embed_style(analysis, frame_rate, encoder, name=str(video))
-    return style, sum(s.stop - s.start for s in stretches(analysis, frame_rate))
+    info = probe_video(video)
+    style = embed_style(analysis, info.frame_rate, encoder, name=str(video), stamps=info.stamps)
+    return style, sum(s.stop - s.start for s in stretches(analysis, info.frame_rate))

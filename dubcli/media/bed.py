@@ -1,6 +1,6 @@
 """PURE: which part of the source's own sound (the bed) plays when, and in which channels.
 
-Letters: C channels, n frames of the source.
+Letter: C channels.
 """
 
 from collections.abc import Iterator
@@ -42,24 +42,27 @@ def bed_passes(plan: LengthPlan) -> Iterator[BedPass]:
         >>> [int(each.start_s) for each in bed_passes(plan)]
         [0, 5, 8]
     """
-    n, rate = plan.source_count, plan.frame_rate
+    whole_s = plan.video_s
     if plan.mode == "remap":
-        runs: Iterator[int] = iter((plan.frame_count,))
+        runs: Iterator[Fraction] = iter((plan.length_s,))
     elif plan.mode == "loop":
-        runs = (n for _ in count())
+        runs = (whole_s for _ in count())
     elif plan.mode == "bounce":
-        runs = (n if k % 2 == 0 else max(0, n - 2) for k in count())
+        # Backward, the first and the last frame are not shown again.
+        last_s = plan.source.begins_s(plan.source_count - 1)
+        back_s = max(Fraction(0), last_s - plan.source.begins_s(1))
+        runs = (whole_s if k % 2 == 0 else back_s for k in count())
     else:
-        runs = iter((n,))
-    at = 0
-    for frames in runs:
-        start_s, stop_s = at / rate, min((at + frames) / rate, plan.sound_s)
-        if stop_s > start_s:
-            yield BedPass(Fraction(start_s), Fraction(stop_s))
-        at += frames
-        if at / rate >= plan.sound_s:
+        runs = iter((whole_s,))
+    at_s = Fraction(0)
+    for run_s in runs:
+        stop_s = min(at_s + run_s, plan.sound_s)
+        if stop_s > at_s:
+            yield BedPass(at_s, stop_s)
+        at_s += run_s
+        if at_s >= plan.sound_s:
             return
-    yield BedPass(Fraction(at / rate), plan.sound_s, sounds=False)
+    yield BedPass(at_s, plan.sound_s, sounds=False)
 
 
 def bed_tempo(plan: LengthPlan) -> Fraction:
@@ -68,7 +71,7 @@ def bed_tempo(plan: LengthPlan) -> Fraction:
     Args:
         plan: Which frames the output has.
     """
-    return Fraction(plan.source_count, plan.frame_count) if plan.mode == "remap" else Fraction(1)
+    return plan.video_s / plan.length_s if plan.mode == "remap" else Fraction(1)
 
 
 def layout_of(info: AudioInfo) -> str:

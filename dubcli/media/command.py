@@ -50,10 +50,7 @@ class FrameRange:
 
     count: int | None = None  # how many; None: to the end
     seek_s: Fraction | None = None  # start decoding here, seconds after the container's start
-    skip: int = 0  # frames to drop first, of those decoded or put on the grid
-    # Variable rate only: the frames are put on the grid origin + k / frame_rate, k = 0, 1, ...
-    # whatever seek_s is; grid positions before it hold the first frame decoded.
-    origin_pts: int | None = None  # in the stream's time base
+    skip: int = 0  # frames to drop first, of those decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +99,13 @@ def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
 
 def _seeking(wanted: FrameRange) -> dict[str, Any]:
     """Return the options of an input that is read from a certain frame."""
-    options: dict[str, Any] = {}
-    if wanted.seek_s is not None:
-        options["ss"] = f"{float(wanted.seek_s):.6f}"
-    if wanted.origin_pts is not None:
-        options["copyts"] = None
-    return options
+    return {} if wanted.seek_s is None else {"ss": f"{float(wanted.seek_s):.6f}"}
 
 
 def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> list[str]:
     """Return the arguments that write frames to standard output, as ``canvas_for`` has them.
 
-    Every coded frame comes out once, in order, whatever its timestamp; only where
-    ``wanted.origin_pts`` is given are frames dropped and repeated to a constant rate.
+    Every coded frame comes out once, in order, whatever its timestamp.
 
     Args:
         ffmpeg_binary: Path of ffmpeg.
@@ -132,10 +123,6 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
         video = video.filter("transpose", "cclock" if info.rotation_deg == 90 else "clock")
     if info.interlaced:
         video = video.filter("bwdif", mode="send_frame", deint="interlaced")
-    if wanted.origin_pts is not None:
-        video = video.filter("setpts", f"PTS-({wanted.origin_pts})")
-        # Not start_time: the filter would round it to the time base and move the grid.
-        video = video.filter("fps", fps=rate_text(info.frame_rate), start_time=0, round="near")
     if wanted.skip:
         video = video.filter("trim", start_frame=wanted.skip)
     scale = {"flags": DECODE_FLAGS}
@@ -143,6 +130,11 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
         scale |= {"in_range": colour_range(info), "out_range": colour_range(info)}
     video = video.filter("scale", info.width, info.height, **scale).filter("format", layout.name)
     output: dict[str, Any] = {"format": "rawvideo", "fps_mode": "passthrough"}
+    if info.variable_rate:
+        # Raw frames have no times, but ffmpeg counts them in 1 / frame_rate by default and
+        # complains where two of them fall together.
+        video = video.filter("settb", "1/1000").filter("setpts", "N")
+        output["enc_time_base"] = "1:1000"
     if wanted.count is not None:
         output["frames:v"] = wanted.count
     return _compile(ffmpeg.output(video, "pipe:1", **output), ffmpeg_binary)

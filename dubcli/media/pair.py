@@ -8,13 +8,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import av
 import numpy as np
 
 from dubcli.errors import MediaError
 from dubcli.media.binary import find_ffmpeg
-from dubcli.media.command import encode_pair
+from dubcli.media.command import encode_pair, file_url
+from dubcli.media.files import open_media
 from dubcli.media.process import FfmpegProcess
-from dubcli.records import Bytes, VideoInfo
+from dubcli.pace import Pace
+from dubcli.records import Bytes, Stamps, VideoInfo
 
 PICTURE_PX = 854 * 480  # of each picture, at most
 
@@ -51,7 +54,15 @@ class PairWriter:
     removed.
     """
 
-    def __init__(self, target: Path, info: VideoInfo, *, sound: Path, frame_count: int) -> None:
+    def __init__(
+        self,
+        target: Path,
+        info: VideoInfo,
+        *,
+        sound: Path,
+        frame_count: int,
+        stamps: Stamps | None = None,
+    ) -> None:
         """Prepare; ffmpeg starts on entering the context.
 
         Args:
@@ -59,7 +70,9 @@ class PairWriter:
             info: Size, rate and colour of both videos.
             sound: The file whose sound is heard.
             frame_count: How many pairs will be written.
+            stamps: When they are shown; None: at ``info``'s rate.
         """
+        self._pace = Pace(info.frame_rate, stamps)
         self._target, self._info, self._sound = target, info, sound
         self._frame_count = frame_count
         self._process: FfmpegProcess | None = None
@@ -71,7 +84,7 @@ class PairWriter:
             self._info,
             size=pair_size(self._info),
             sound=self._sound,
-            duration_s=self._frame_count / self._info.frame_rate,
+            duration_s=self._pace.begins_s(self._frame_count),
         )
         self._process = FfmpegProcess(arguments, feed=True)
         return self
@@ -125,6 +138,34 @@ class PairWriter:
             raise MediaError(
                 f"{self._target}: ffmpeg encoded {encoded} of {self._frame_count} frames"
             )
+        if self._pace.stamps is not None:
+            self._stamp(self._pace.stamps)
+
+    def _stamp(self, stamps: Stamps) -> None:
+        """Give each picture its time; there are no B-frames, so they are stored as shown."""
+        edges = self._pace.ticks(self._frame_count + 1, stamps)
+        even = self._target.with_suffix(".even.mp4")
+        self._target.replace(even)
+        try:
+            with open_media(even) as source, av.open(file_url(self._target), "w") as target:
+                streams = {
+                    stream.index: target.add_stream_from_template(stream, opaque=True)
+                    for stream in (source.streams.video[0], source.streams.audio[0])
+                }
+                streams[source.streams.video[0].index].time_base = stamps.unit_s
+                place = 0
+                for packet in source.demux(source.streams.video[0], source.streams.audio[0]):
+                    if not packet.size:
+                        continue
+                    if packet.stream.type == "video":
+                        packet.time_base = stamps.unit_s
+                        packet.pts = packet.dts = int(edges[place])
+                        packet.duration = int(edges[place + 1] - edges[place])
+                        place += 1
+                    packet.stream = streams[packet.stream.index]
+                    target.mux(packet)
+        finally:
+            even.unlink(missing_ok=True)
 
     def _failure(self, process: FfmpegProcess) -> MediaError:
         process.finish()

@@ -19,6 +19,7 @@ from dubcli.media.command import ALPHA_DECODERS, count_audio
 from dubcli.media.files import open_media
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.timeline import Timeline, choose_rate, first_picture_stream, read_timeline
+from dubcli.pace import Pace
 from dubcli.records import AudioInfo, VideoInfo
 
 # Numbers of ITU-T H.273, names of ffmpeg; 2 is "unspecified".
@@ -92,7 +93,8 @@ def probe_video(path: Path) -> VideoInfo:
             raise InputError(f"{path}: no picture can be decoded; check that the file is complete")
         timeline = read_timeline(path)
         frame_rate, variable_rate = choose_rate(timeline, stream)
-        count, duration_s = _extent(container, stream, timeline, frame_rate, variable_rate)
+        stamps = timeline.stamps() if timeline is not None and variable_rate else None
+        count, duration_s = _extent(container, stream, timeline, Pace(frame_rate, stamps))
         # As ffmpeg's autorotate does: right angles turn the picture, others keep its size.
         rotation_deg = frame.rotation % 360 if frame.rotation % 360 in _RIGHT_ANGLES else 0
         turned = rotation_deg in {90, 270}
@@ -123,6 +125,7 @@ def probe_video(path: Path) -> VideoInfo:
             interlaced=frame.interlaced_frame,
             mastering_display=_mastering_display(frame),
             content_light=_content_light(frame),
+            stamps=stamps,
         )
 
 
@@ -187,15 +190,11 @@ def _extent(
     container: InputContainer,
     stream: VideoStream,
     timeline: Timeline | None,
-    frame_rate: Fraction,
-    variable_rate: bool,
+    pace: Pace,
 ) -> tuple[int | None, Fraction | None]:
     """Return the number of frames and the duration in seconds."""
     if timeline is not None:
-        count = len(timeline.pts)
-        if variable_rate:
-            count = timeline.resampled_count(frame_rate)
-        return count, count / frame_rate
+        return len(timeline.pts), pace.begins_s(len(timeline.pts))
     duration_s = None
     if stream.duration is not None and stream.time_base is not None:
         duration_s = stream.duration * stream.time_base

@@ -32,21 +32,10 @@ def frame_range(info: VideoInfo, start: int, stop: int | None) -> FrameRange:
     count = None if stop is None else stop - start
     if info.interlaced:  # a field looks at those before it, which a seek would leave out
         return FrameRange(count=count, skip=start)
-    if start == 0 and not info.variable_rate:
+    if start == 0:
         return FrameRange(count=count)
     timeline = read_timeline(info.path)
-    if timeline is None:
-        return FrameRange(count=count, skip=start)
-    if info.variable_rate:
-        # One frame early, for the grid positions that the frame before fills.
-        key = timeline.key_before(max(0, timeline.shown_at(start, info.frame_rate) - 1))
-        return FrameRange(
-            count=count,
-            seek_s=timeline.seek_s(key),
-            skip=start,
-            origin_pts=int(timeline.pts[0]),
-        )
-    if not timeline.indexed or start >= len(timeline.pts):
+    if timeline is None or not timeline.indexed or start >= len(timeline.pts):
         return FrameRange(count=count, skip=start)
     key = timeline.key_before(start)
     return FrameRange(count=count, seek_s=timeline.seek_s(key), skip=start - key)
@@ -55,9 +44,9 @@ def frame_range(info: VideoInfo, start: int, stop: int | None) -> FrameRange:
 class FrameReader:
     """A context manager and iterator of the frames of a video, as displayed, one in memory.
 
-    Constant-rate video gives each coded frame exactly once. Variable-rate video is put on the
-    grid of ``info.frame_rate`` by repeating and dropping frames. A file whose end is damaged
-    gives the frames before the damage; ``warning`` then says what happened.
+    Each coded frame comes exactly once, whatever its timestamp (``dubcli.pace`` says when it is
+    shown). A file whose end is damaged gives the frames before the damage; ``warning`` then says
+    what happened.
     """
 
     def __init__(self, info: VideoInfo, start: int = 0, stop: int | None = None) -> None:

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from dubcli.media.files import open_media
-from dubcli.records import Facts, Integers
+from dubcli.records import Facts, Integers, Stamps
 
 # Containers with an index, where ffmpeg's accurate seek lands on the frame asked for.
 _INDEXED = ("mov", "matroska")
@@ -37,14 +37,6 @@ class Timeline:
     end_pts: int  # when the last frame is over
     container_start_s: Fraction  # what ffmpeg's -ss counts from
     indexed: bool  # whether seeking can be trusted
-
-    def offset_s(self, index: int) -> Fraction:
-        """Return when a frame is shown, in seconds after the first one.
-
-        Args:
-            index: Of the frame.
-        """
-        return int(self.pts[index] - self.pts[0]) * self.time_base
 
     def key_before(self, index: int) -> int:
         """Return the index of the last key frame that is shown no later than a frame; else 0.
@@ -99,44 +91,21 @@ class Timeline:
 
     def average_rate(self) -> Fraction:
         """Return frames per second over the whole video; 25 if it has no length."""
-        span_s = (self.end_pts - int(self.pts[0])) * self.time_base
-        if span_s <= 0:
+        if self.end_pts <= int(self.pts[0]):
             return Fraction(25)
-        return (len(self.pts) / span_s).limit_denominator(_FINEST_DENOMINATOR)
+        stamps = self.stamps()
+        return (len(self.pts) / (stamps.end * stamps.unit_s)).limit_denominator(_FINEST_DENOMINATOR)
 
-    def resampled_count(self, rate: Fraction) -> int:
-        """Return how many frames the fps filter makes of this video.
+    def stamps(self) -> Stamps:
+        """Return when each frame is shown, the first at 0.
 
-        Args:
-            rate: Frames per second of the grid.
+        Frames that share a time are a tick apart; a last one without a length has the mean one.
         """
-        last = round_half_up(self.offset_s(-1) * rate)
-        end = round_half_up((self.end_pts - int(self.pts[0])) * self.time_base * rate)
-        return max(end, last + 1)
-
-    def shown_at(self, position: int, rate: Fraction) -> int:
-        """Return the index of the frame that the fps filter shows at a grid position.
-
-        Args:
-            position: On the grid of ``rate``, from 0.
-            rate: Frames per second of the grid.
-        """
-        latest = (Fraction(2 * position + 1, 2) / rate) / self.time_base
-        before = np.searchsorted(self.pts - self.pts[0], float(latest), side="left")
-        return max(0, int(before) - 1)
-
-
-def round_half_up(value: Fraction) -> int:
-    """Return the nearest integer, halves up, as ffmpeg's ``near`` does for positive values.
-
-    Args:
-        value: What to round.
-
-    Example:
-        >>> round_half_up(Fraction(5, 2)), round_half_up(Fraction(12, 5))
-        (3, 2)
-    """
-    return int((value + Fraction(1, 2)) // 1)
+        places = np.arange(len(self.pts))
+        ticks = np.maximum.accumulate(self.pts - self.pts[0] - places) + places
+        mean = max(1, int(ticks[-1]) // max(1, len(ticks) - 1))
+        end = self.end_pts - int(self.pts[0])
+        return Stamps(ticks, end if end > ticks[-1] else int(ticks[-1]) + mean, self.time_base)
 
 
 def read_timeline(path: Path) -> Timeline | None:
@@ -170,10 +139,31 @@ def _read_timeline(path: Path, _mtime_ns: int, _size: int) -> Timeline | None:
             pts=pts,
             key=table[:, 2] != 0,
             time_base=stream.time_base,
-            end_pts=int(pts[-1] + table[-1, 1]),
+            end_pts=_end(container, stream, pts, int(table[-1, 1])),
             container_start_s=Fraction(start_us, 1_000_000),
             indexed=container.format.name.startswith(_INDEXED),
         )
+
+
+def _end(container: InputContainer, stream: VideoStream, pts: Integers, duration: int) -> int:
+    """Return when the last frame is over.
+
+    In MP4 and QuickTime a packet lasts until the next one is decoded, not shown: there the whole
+    track's length counts, as far as a header that errs does not make the last frame the longest.
+
+    Args:
+        container: The file.
+        stream: Its video.
+        pts: When its frames are shown, [T] ascending.
+        duration: What the last one's packet says.
+    """
+    last = int(pts[-1])
+    if container.format.name.startswith("mov") and stream.duration:
+        end = int(pts[0]) + stream.duration
+        longest = max(duration, int(np.diff(pts).max(initial=0)))
+        if end > last:
+            return min(end, last + longest)
+    return last + duration
 
 
 def first_picture_stream(container: InputContainer) -> VideoStream | None:

@@ -21,7 +21,7 @@ from dubcli.media.planes import canvas_for, layer_info
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.provenance import Mark
 from dubcli.media.soundtrack import soundtrack_for
-from dubcli.records import Arrangement, AudioInfo, Bytes, Carried, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Bytes, Carried, Stamps, VideoInfo
 
 AS_IT_IS = Arrangement()
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class FrameWriter:
         carried: Carried | None = None,
         planes: bool = False,
         mark: Mark | None = None,
+        stamps: Stamps | None = None,
     ) -> None:
         """Check what can be checked; nothing is written before the context is entered.
 
@@ -83,6 +84,7 @@ class FrameWriter:
             identity: What all frames follow from, in a line; empty: nothing is kept for another.
             carried: What comes along from the source; None: nothing.
             mark: What the output says about how it was made; None: nothing.
+            stamps: When each frame is shown; None: at the source video's rate.
             planes: Whether frames come as ``canvas_for`` has them, or patches alone as
                 ``Canvas.layer``, rather than as RGB.
 
@@ -100,6 +102,7 @@ class FrameWriter:
         self._carried = carried
         self._encoding = encoding_for(info, output.suffix.lower(), options)
         self._mark = mark
+        self._stamps = stamps
         self._soundtrack = soundtrack_for(output.suffix.lower(), speech)
         self._warnings = list(self._encoding.warnings)
         self._warnings += [self._soundtrack.warning] if self._soundtrack.warning else []
@@ -237,6 +240,7 @@ class FrameWriter:
             speech=self._speech,
             soundtrack=self._soundtrack,
             arrangement=self._arrangement,
+            stamps=self._stamps,
             mark=self._mark,
             carried=self._carried,
         )

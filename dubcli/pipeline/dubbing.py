@@ -100,6 +100,7 @@ def dub(
             carried=carried,
             planes=True,
             mark=_mark(ready, credentials),
+            stamps=ready.plan.stamps(),
         ) as writer,
     ):
         clock.add("sound", time.perf_counter() - started)
@@ -172,7 +173,7 @@ def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...
     if ready.options.tracks == "drop":
         return None, ()
     plan = ready.plan
-    until_s = max(plan.sound_s, plan.frame_count / plan.frame_rate) + MARGIN_S
+    until_s = max(plan.sound_s, plan.length_s) + MARGIN_S
     carried, said = tracks_of(ready.info.path, output.suffix.lower(), until_s)
     if ready.options.patch_only:  # belongs to a film, and is none
         return replace(carried, streams=()), ()

@@ -112,7 +112,7 @@ def prepare(
     _refuse_interlaced(info, options)
     refuse_too_large(info, speech, options)
     if info.frame_count is not None:  # refuse before the work, not after it
-        plan_output(info.frame_count, speech.duration_s, info.frame_rate, options)
+        plan_output(info.frame_count, speech.duration_s, info.frame_rate, options, info.stamps)
     started = time.perf_counter()
     models = models or load_models(options)
     clock.add("load", time.perf_counter() - started)
@@ -120,15 +120,15 @@ def prepare(
     people = find_people(info, models, clock, warnings, cache=options.cache)
     speaker = choose_speaker(info, people, models, options.face, warnings)
     analysis = speaker.analysis
-    plan = plan_output(len(analysis), speech.duration_s, info.frame_rate, options)
-    warnings += [*plan.warnings(), *_format_warnings(info), *sound_warnings(info, plan, options)]
+    plan = plan_output(len(analysis), speech.duration_s, info.frame_rate, options, info.stamps)
+    warnings += [*plan.warnings(), *sound_warnings(info, plan, options)]
     coverage = _coverage(info, speaker, plan)
     usable = coverage.able > 0
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
     motion = _speak(speech, plan, models, analysis, draw)
     clock.add("speech", time.perf_counter() - started)
-    times = np.arange(plan.frame_count) / float(info.frame_rate) - float(plan.speech_start_s)
+    times = plan.pace().times_s(plan.frame_count) - float(plan.speech_start_s)
     motion = placed(_in_style(motion, analysis, usable, models, draw), times.astype(np.float32))
 
     face = FaceRenderer(
@@ -169,7 +169,8 @@ def _lip_banks(analysis: Analysis, person: Integers, usable: Facts, lip: int) ->
 def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
     """Return where the face is dubbed; refuse if it is nowhere."""
     analysis = speaker.analysis
-    coverage = cover(analysis, float(info.frame_rate), plan.within, speaker.seen)
+    rates_hz = plan.source.rates_hz(len(analysis))
+    coverage = cover(analysis, rates_hz, plan.within, speaker.seen)
     if not coverage.able.any():
         raise InputError(
             f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "
@@ -181,15 +182,6 @@ def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
             "give another range"
         )
     return coverage
-
-
-def _format_warnings(info: VideoInfo) -> Iterator[str]:
-    """Say what of the video's format the output does not keep."""
-    if info.variable_rate:
-        yield (
-            f"the video's frame rate varies; the output has a constant "
-            f"{float(info.frame_rate):.3f} frames a second"
-        )
 
 
 def sound_warnings(info: VideoInfo, plan: LengthPlan, options: DubOptions) -> Iterator[str]:

@@ -2,7 +2,8 @@
 // One video holds both pictures, the dub above the source, so they cannot drift apart. It stays
 // unseen; each of its frames is copied once, for a second copy could be of the next one, and both
 // halves of that copy are drawn on the canvas, side by side or on either side of a wipe.
-// Frame k of the dub is shown from k / rate on; seeking goes to the middle of a frame.
+// Frame k of the dub is shown from k / rate on, or from edges[k] where the rate varies; seeking
+// goes to the middle of a frame.
 (() => {
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
@@ -27,9 +28,25 @@
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   const two = (value) => String(value).padStart(2, "0");
 
+  // When a frame begins, and which one a time lies in, with the part of it that has passed.
+  function timeAt(frame) {
+    return data.edges ? data.edges[clamp(Math.round(frame), 0, data.frames)] : frame / rate;
+  }
+  function placeAt(seconds) {
+    if (!data.edges) return seconds * rate;
+    let low = 0;
+    let high = data.frames;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (data.edges[middle] <= seconds) low = middle;
+      else high = middle;
+    }
+    return low + (seconds - data.edges[low]) / (data.edges[low + 1] - data.edges[low]);
+  }
   function timecode(frame) {
-    const seconds = Math.floor(frame / base);
-    return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60, frame % base]
+    const count = data.edges ? Math.floor(timeAt(frame) * base + 1e-3) : frame;
+    const seconds = Math.floor(count / base);
+    return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60, count % base]
       .map(two)
       .join(":");
   }
@@ -83,7 +100,7 @@
   let going = 0;
   function go() {
     going = wanted;
-    video.currentTime = (going + 0.5) / rate;
+    video.currentTime = (timeAt(going) + timeAt(going + 1)) / 2;
   }
   video.addEventListener("seeked", () => {
     if (wanted !== null && wanted !== going) {
@@ -95,14 +112,14 @@
   });
 
   function frameAt(seconds) {
-    return Math.round(seconds * rate);
+    return data.edges ? Math.floor(placeAt(seconds + 1e-3)) : Math.round(seconds * rate);
   }
   function onFrame(_now, metadata) {
     if (wanted === null || !video.seeking) draw(frameAt(metadata.mediaTime));
     video.requestVideoFrameCallback(onFrame);
   }
   function onTick() {
-    if (!video.paused) draw(Math.floor(video.currentTime * rate + 1e-3));
+    if (!video.paused) draw(Math.floor(placeAt(video.currentTime) + 1e-3));
     requestAnimationFrame(onTick);
   }
 
@@ -263,7 +280,7 @@
     $("playhead").style.left = percent(shown + 0.5);
     $("beyond").hidden = data.playable >= from + span;
     $("beyond").style.left = percent(Math.max(from, data.playable));
-    $("zoom").textContent = span === data.frames ? "whole dub" : `${(span / rate).toFixed(1)} s`;
+    $("zoom").textContent = span === data.frames ? "whole dub" : `${(timeAt(from + span) - timeAt(from)).toFixed(1)} s`;
     ticks();
   }
   function zoom(factor) {
@@ -274,8 +291,8 @@
   $("wider").addEventListener("click", () => zoom(0.5));
   function ticks() {
     const axis = $("axis");
-    const seconds = span / rate;
-    const start = from / rate;
+    const start = timeAt(from);
+    const seconds = timeAt(from + span) - start;
     const room = Math.max(1, Math.floor(axis.clientWidth / 70));
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
     const every = steps.find((each) => seconds / each <= room) ?? seconds;
@@ -288,7 +305,7 @@
         every < 1
           ? `${time.toFixed(1)} s`
           : `${Math.floor(whole / 60)}:${two(whole % 60)}`;
-      const share = (time - start) / seconds;
+      const share = (placeAt(time) - from) / span;
       if ((1 - share) * axis.clientWidth < 40) label.textContent = "";
       label.style.left = `${100 * share}%`;
       axis.append(label);

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from fractions import Fraction
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,7 @@ from dubcli.media.prefetch import prefetch
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
+from dubcli.pace import Pace
 from dubcli.records import Float, Frame
 from dubcli.report.drawing import (
     COLUMNS,
@@ -43,7 +45,7 @@ from dubcli.report.records import (
     ranges,
     states,
 )
-from dubcli.report.timecode import timecode
+from dubcli.report.timecode import timecode_at
 
 EMBEDDED_S = 300  # of video, at most: 85 MB of page
 RATE_HZ = 16000  # of the waveform's samples
@@ -65,7 +67,7 @@ def write_page(report: QcReport, target: Path, *, watch: Watch) -> None:
         MediaError: If the video cannot be made.
         OSError: If the page cannot be written.
     """
-    playable = min(len(report.curves), math.floor(EMBEDDED_S * report.frame_rate))
+    playable = min(len(report.curves), report.pace.frame_at(Fraction(EMBEDDED_S)))
     clip = target.with_suffix(".clip.mp4")
     try:
         _write_clip(report, clip, playable, watch)
@@ -85,7 +87,13 @@ def _write_clip(report: QcReport, clip: Path, playable: int, watch: Watch) -> No
         FrameReader(made, 0, playable) as reader,
         closing(prefetch(reader)) as dubbed,
         closing(prefetch(replayed_frames(report.info, report.plan, playable))) as source,
-        PairWriter(clip, report.info, sound=report.output, frame_count=playable) as writer,
+        PairWriter(
+            clip,
+            report.info,
+            sound=report.output,
+            frame_count=playable,
+            stamps=report.plan.stamps(),
+        ) as writer,
     ):
         for upper, lower in zip(watch(dubbed, playable), source, strict=True):
             writer.write(upper.rgb, lower.rgb)
@@ -117,7 +125,7 @@ def shown(text: object) -> str:
 def _page(report: QcReport, playable: int) -> str:
     """Return the whole page but for the video."""
     style, script = _asset("page.css"), _asset("page.js")
-    curves, rate = report.curves, report.frame_rate
+    curves, pace = report.curves, report.pace
     state = states(curves)
     passed, doubtful, found_cuts = ranges(state, PASSED), ranges(state, DOUBTFUL), cuts(curves)
     low, high = opening_limits(curves.opening_cm, curves.source_opening_cm)
@@ -141,9 +149,9 @@ def _page(report: QcReport, playable: int) -> str:
         waveform=waveform_path(_loudness(report)),
         source_curve=curve_path(curves.source_opening_cm, low, high),
         curve=curve_path(curves.opening_cm, low, high),
-        passed=range_marks(passed, "passed", [_title(each, report) for each in passed]),
-        doubtful=range_marks(doubtful, "doubtful", [_title(each, report) for each in doubtful]),
-        cuts=cut_marks(found_cuts, [f"cut, {timecode(frame, rate)}" for frame in found_cuts]),
+        passed=range_marks(passed, "passed", [_title(each, pace) for each in passed]),
+        doubtful=range_marks(doubtful, "doubtful", [_title(each, pace) for each in doubtful]),
+        cuts=cut_marks(found_cuts, [f"cut, {timecode_at(frame, pace)}" for frame in found_cuts]),
         passed_count=_count(passed),
         doubtful_count=_count(doubtful),
         cut_count=len(found_cuts),
@@ -178,6 +186,8 @@ def _facts(report: QcReport) -> str:
     rate = info.frame_rate
     whole = rate.denominator == 1
     shown_rate = f"{rate} fps" if whole else f"{float(rate):.3f} fps ({rate})"
+    if info.variable_rate:
+        shown_rate = f"{float(rate):.3f} fps on average (variable)"
     return _pairs(
         (
             ("Video", report.video),
@@ -186,7 +196,7 @@ def _facts(report: QcReport) -> str:
             ("Picture", f"{info.width} x {info.height}, {shown_rate}"),
             (
                 "Length",
-                f"{len(curves) / float(rate):.2f} s, {len(curves)} frames, "
+                f"{float(report.plan.length_s):.2f} s, {len(curves)} frames, "
                 f"{int(curves.dubbed.sum())} dubbed",
             ),
         )
@@ -219,7 +229,7 @@ def _partial(report: QcReport, playable: int) -> str:
     if playable == len(report.curves):
         return ""
     return (
-        f"<p class=notice>The video in this page ends at {timecode(playable, report.frame_rate)}: "
+        f"<p class=notice>The video in this page ends at {timecode_at(playable, report.pace)}: "
         f"it holds the first {EMBEDDED_S // 60} minutes. Curves, marks and numbers are those of "
         "the whole dub.</p>"
     )
@@ -227,13 +237,23 @@ def _partial(report: QcReport, playable: int) -> str:
 
 def _loudness(report: QcReport) -> Float:
     """Return the waveform of the dub's own sound, over the length of its picture."""
-    total = max(1, round(len(report.curves) * RATE_HZ / report.frame_rate))
+    total = max(1, round(report.plan.length_s * RATE_HZ))
     with AudioReader(probe_audio(report.output), RATE_HZ) as reader:
-        return peaks(reader, total)
+        loudness = peaks(reader, total)
+    if report.pace.stamps is None:
+        return loudness
+    # The drawing gives every frame the same width, however long it is shown.
+    count = len(report.curves)
+    edges_s = report.pace.times_s(count + 1)
+    middle = (np.arange(COLUMNS) + 0.5) * count / COLUMNS
+    time_s = np.interp(middle, np.arange(count + 1), edges_s)
+    column = (time_s / edges_s[-1] * COLUMNS).astype(int).clip(0, COLUMNS - 1)
+    shown_there: Float = loudness[column]
+    return shown_there
 
 
-def _title(each: Range, report: QcReport) -> str:
-    start, last = (timecode(t, report.frame_rate) for t in (each.start, each.stop - 1))
+def _title(each: Range, pace: Pace) -> str:
+    start, last = (timecode_at(t, pace) for t in (each.start, each.stop - 1))
     return f"{start} to {last}: {REASONS[each.state]}"
 
 
@@ -244,6 +264,7 @@ def _count(found: tuple[Range, ...]) -> str:
 
 def _passages(report: QcReport, found: list[Range], found_cuts: tuple[int, ...]) -> str:
     """Return the rows of the list of passages to look at, in order of time."""
+    pace = report.pace
     rows = [
         (each.start, each.stop - each.start, "passed" if each.state in PASSED else "doubtful",
          "Pass-through" if each.state in PASSED else "Low confidence", REASONS[each.state])
@@ -254,7 +275,7 @@ def _passages(report: QcReport, found: list[Range], found_cuts: tuple[int, ...])
     more = len(rows) - LISTED
     listed = "".join(
         f'<tr><td><button type="button" class="jump" data-frame="{start}" title="frame {start}">'
-        f"{timecode(start, report.frame_rate)}</button></td>"
+        f"{timecode_at(start, pace)}</button></td>"
         f'<td class=n>{count if kind != "cut" else ""}</td><td><span class="key {kind}"></span>'
         f"{name}</td><td>{shown(reason)}</td></tr>"
         for start, count, kind, name, reason in rows[:LISTED]
@@ -299,10 +320,11 @@ def _data(report: QcReport, playable: int, zero: float) -> dict[str, Any]:
         playable: How many frames that is.
         zero: Where an opening of 0 is drawn, as a share of the drawing's height.
     """
-    curves = report.curves
+    curves, pace = report.curves, report.pace
     width, height = pair_size(report.info)
     return {
         "rate": [report.frame_rate.numerator, report.frame_rate.denominator],
+        "edges": None if pace.stamps is None else _edges(report),
         "frames": len(curves),
         "playable": playable,
         "zero": round(zero, 4),
@@ -316,6 +338,12 @@ def _data(report: QcReport, playable: int, zero: float) -> dict[str, Any]:
         "opening": _rounded(curves.opening_cm[:playable]),
         "sourceOpening": _rounded(curves.source_opening_cm[:playable]),
     }
+
+
+def _edges(report: QcReport) -> list[float]:
+    """Return when each frame of a variable rate begins, and when the last one is over, seconds."""
+    edges: list[float] = report.pace.times_s(len(report.curves) + 1).round(5).tolist()
+    return edges
 
 
 def _rounded(curve: Float) -> list[float | None]:

@@ -14,6 +14,7 @@ import numpy as np
 from dubcli.checkpoints import ManifestEntry
 from dubcli.config import DubOptions
 from dubcli.media.lengths import LengthPlan
+from dubcli.pace import Pace
 from dubcli.records import (
     NO_FACE,
     OTHERS,
@@ -145,8 +146,13 @@ class QcReport:
 
     @property
     def frame_rate(self) -> Fraction:
-        """Frames a second, exact."""
+        """Frames a second, exact; the average where it varies."""
         return self.info.frame_rate
+
+    @property
+    def pace(self) -> Pace:
+        """When the frames of the dub are shown."""
+        return self.plan.pace()
 
 
 def states(curves: Curves) -> Integers:

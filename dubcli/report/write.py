@@ -14,6 +14,7 @@ import dubcli
 from dubcli.errors import InputError, MediaError
 from dubcli.media.files import check_place, refuse_overwriting_inputs
 from dubcli.media.writer import partial_path
+from dubcli.pace import Pace
 from dubcli.records import Float
 from dubcli.report.page import Watch, write_page
 from dubcli.report.records import (
@@ -27,7 +28,7 @@ from dubcli.report.records import (
     ranges,
     states,
 )
-from dubcli.report.timecode import timecode
+from dubcli.report.timecode import timecode_at
 
 SUFFIXES = (".html", ".json")
 FORMAT_VERSION = 1
@@ -121,7 +122,7 @@ def _replaced(path: Path, output: Path) -> Iterator[Path]:
 
 def json_fields(report: QcReport) -> dict[str, Any]:
     """Return a report as plain values: no nan, exact rates as text, paths as they are named."""
-    curves, rate = report.curves, report.frame_rate
+    curves, rate, pace = report.curves, report.frame_rate, report.pace
     state = states(curves)
     return {
         "format": "dubcli-report",
@@ -138,14 +139,15 @@ def json_fields(report: QcReport) -> dict[str, Any]:
         "dubbed_frames": int(curves.dubbed.sum()),
         "source_frames": report.plan.source_count,
         "warnings": list(report.warnings),
-        "pass_through": [_range(each, report) for each in ranges(state, PASSED)],
-        "low_confidence": [_range(each, report) for each in ranges(state, DOUBTFUL)],
-        "cuts": [{"frame": frame, "timecode": timecode(frame, rate)} for frame in cuts(curves)],
+        "pass_through": [_range(each, pace) for each in ranges(state, PASSED)],
+        "low_confidence": [_range(each, pace) for each in ranges(state, DOUBTFUL)],
+        "cuts": [{"frame": frame, "timecode": timecode_at(frame, pace)} for frame in cuts(curves)],
         "numbers": [number_fields(number) for number in report.numbers],
         "settings": settings_fields(report),
         "models": [asdict(entry) for entry in report.models],
         "seconds": {stage: round(value, 3) for stage, value in report.seconds.items()},
         "curves": {
+            **({} if pace.stamps is None else {"time_s": _times(report)}),
             "source_frame": curves.source.tolist(),
             "effect": _plain(curves.amount),
             "turn_deg": _plain(np.degrees(curves.turn_rad)),
@@ -155,11 +157,17 @@ def json_fields(report: QcReport) -> dict[str, Any]:
     }
 
 
-def _range(each: Range, report: QcReport) -> dict[str, Any]:
+def _times(report: QcReport) -> list[float]:
+    """Return when each frame of a variable rate is shown, in seconds."""
+    times: list[float] = report.pace.times_s(len(report.curves)).round(DECIMALS).tolist()
+    return times
+
+
+def _range(each: Range, pace: Pace) -> dict[str, Any]:
     return {
         "start": each.start,
         "stop": each.stop,
-        "start_timecode": timecode(each.start, report.frame_rate),
+        "start_timecode": timecode_at(each.start, pace),
         "reason": REASONS[each.state],
     }
 

@@ -21,7 +21,7 @@ YAW_FULL, YAW_NONE = 0.95, 1.2  # radians of turn: full effect below, none above
 
 def cover(
     analysis: Analysis,
-    rate_hz: float,
+    rate_hz: float | Float,
     within: Facts | None = None,
     seen: Facts | None = None,
 ) -> Coverage:
@@ -32,14 +32,14 @@ def cover(
 
     Args:
         analysis: Of the source video.
-        rate_hz: Frames a second.
+        rate_hz: Frames a second; at a variable rate of each frame, one over its length, [T].
         within: The frames that were asked for, [T]; None: all.
         seen: The frames that show anybody's face, [T]; None: those that show this one.
     """
     turn = yaw(torch.from_numpy(analysis.rotation)).numpy()
     allowed = np.clip((YAW_NONE - turn) / (YAW_NONE - YAW_FULL), 0, 1) * analysis.valid
     inside = np.ones(len(analysis), np.bool_) if within is None else within
-    step = 1 / max(float(FADE_S) * rate_hz, 1)
+    step = np.broadcast_to(1 / np.maximum(float(FADE_S) * rate_hz, 1), len(analysis))
     able = _ramped(allowed.astype(np.float32), analysis, step)
     amount = able
     if within is not None:
@@ -51,14 +51,21 @@ def cover(
     return Coverage(able, amount, reason.astype(np.int64))
 
 
-def _ramped(allowed: Float, analysis: Analysis, step: float) -> Float:
-    """Return the largest amounts that nowhere exceed those allowed, nor change faster in a shot."""
+def _ramped(allowed: Float, analysis: Analysis, step: Float) -> Float:
+    """Return the largest amounts that nowhere exceed those allowed, nor change faster in a shot.
+
+    Args:
+        allowed: [T].
+        analysis: Whose shots are read.
+        step: By how much a frame may differ from the next one, [T].
+    """
     amount = np.ones(len(allowed), dtype=np.float32)
-    for order in (range(len(allowed)), range(len(allowed) - 1, -1, -1)):
+    count = len(allowed)
+    for order, steps in ((range(count), np.roll(step, 1)), (range(count - 1, -1, -1), step)):
         level, shot = 1.0, -1
         for t in order:
             if analysis.shot[t] != shot:
                 level, shot = 1.0, int(analysis.shot[t])
-            level = min(float(allowed[t]), level + step)
+            level = min(float(allowed[t]), level + float(steps[t]))
             amount[t] = min(amount[t], level)
     return amount

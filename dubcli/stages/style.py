@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dubcli.geometry.morphable import MorphableModel, displacement, lower_face_indices
 from dubcli.networks.style_encoder import StyleSimEncoder
@@ -26,7 +27,7 @@ def stretches(analysis: Analysis, frame_rate: Fraction) -> list[slice]:
 
     Args:
         analysis: A fitted video.
-        frame_rate: Its frames per second.
+        frame_rate: Its frames per second, on average.
 
     Returns:
         Slices of frames, in order; each lasts ``MIN_STRETCH_S`` or longer.
@@ -41,10 +42,22 @@ def stretches(analysis: Analysis, frame_rate: Fraction) -> list[slice]:
     ]
 
 
-def at_25_hz(beta: Float, frame_rate: Fraction) -> Float:
-    """Return expression at 25 Hz, linear between frames, [T, E] -> [N, E]."""
+def at_25_hz(beta: Float, frame_rate: Fraction, time_s: NDArray[np.float64] | None = None) -> Float:
+    """Return expression at 25 Hz, linear between frames.
+
+    Args:
+        beta: [T, E].
+        frame_rate: Frames per second.
+        time_s: When each frame is shown, [T], where the rate varies.
+
+    Returns:
+        [N, E].
+    """
     given = np.arange(len(beta)) / float(frame_rate)
     count = int((len(beta) - 1) * RATE_HZ / frame_rate) + 1
+    if time_s is not None:
+        given = time_s - time_s[0]
+        count = int(given[-1] * RATE_HZ) + 1
     wanted = np.arange(count) / RATE_HZ
     columns = [np.interp(wanted, given, column) for column in beta.T]
     return np.stack(columns, axis=1).astype(np.float32)

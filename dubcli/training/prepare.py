@@ -18,6 +18,7 @@ from dubcli.media.audio import AudioReader
 from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.networks.audio_encoder import AudioEncoder
+from dubcli.pace import pace_of
 from dubcli.records import Float
 from dubcli.stages.track import MESH_VERTICES, Tracker
 from dubcli.training.crops import (
@@ -75,7 +76,7 @@ def landmarks_of(video: Path, tracker: Tracker) -> Landmarks:
         for frame in reader:
             found = tracker.landmarks_px(frame.rgb)
             rows.append(np.full((MESH_VERTICES, 3), np.nan, np.float32) if found is None else found)
-    times = (np.arange(len(rows)) / float(info.frame_rate)).astype(np.float32)
+    times = pace_of(info).times_s(len(rows)).astype(np.float32)
     return Landmarks(np.stack(rows), times, (info.height, info.width))
 
 

@@ -1,16 +1,19 @@
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dubcli.errors import MediaError
-from dubcli.evaluation.streams import Guide, moments
+from dubcli.errors import InputError, MediaError
+from dubcli.evaluation.streams import Guide, check_comparable, moments
 from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import Models
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.pipeline import analyze
+from dubcli.records import Integers, Stamps, VideoInfo
 
 FRAMES, RATE = 24, 24  # of the clip
 CODED = 6  # grey levels by which a negative of coded 4:2:0 differs, and rounding; 3.9 measured
@@ -33,6 +36,27 @@ def test_frame_k_stands_beside_frame_k(clip: Path, copy: Copy, guide: Guide) -> 
         assert moment.real is not None
         assert np.array_equal(moment.made.rgb, mine)
         assert np.array_equal(moment.real.rgb, true)
+
+
+def test_frames_of_a_variable_rate_are_compared_where_they_are_shown_together(
+    clip: Path, guide: Guide
+) -> None:
+    plain = probe_video(clip)
+    ticks = np.arange(FRAMES) * 40 + 60 * (np.arange(FRAMES) > 9)
+
+    def varying(ticks: Integers) -> VideoInfo:
+        stamps = Stamps(ticks, int(ticks[-1]) + 40, Fraction(1, 1000))
+        return replace(plain, variable_rate=True, stamps=stamps)
+
+    info, shorter = varying(ticks), varying(ticks[:12])
+    check_comparable(info, info)
+    check_comparable(varying(ticks + (np.arange(FRAMES) % 2)), info)  # a millisecond of rounding
+    check_comparable(replace(shorter, frame_count=12, frame_rate=Fraction(20)), info)
+    for made, real in ((plain, info), (varying(ticks + 30 * (ticks > 400)), info)):
+        with pytest.raises(InputError, match="their frame rate varies"):
+            check_comparable(made, real)
+    seen = moments(info, info, guide, FRAMES)
+    assert [each.time_s for each in seen] == pytest.approx((ticks / 1000).tolist())
 
 
 def test_both_are_cut_along_the_guide_even_where_one_shows_no_face(

@@ -2,14 +2,15 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dubcli.config import LENGTH_MODES
-from dubcli.media.bed import bed_passes, placement
+from dubcli.media.bed import bed_passes, bed_tempo, placement
 from dubcli.media.lengths import plan_length
-from dubcli.records import AudioInfo
+from dubcli.records import AudioInfo, Stamps
 
 FREE = [mode for mode in LENGTH_MODES if mode != "error"]
 
@@ -67,3 +68,21 @@ def test_channels_go_to_their_own_names(
 def test_channels_without_a_place_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"quad in 5\.1\(side\)"):
         placement(sound(4, "quad"), sound(6, "5.1(side)"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "speech_s", "starts_ms"),
+    [
+        ("bounce", 2, [0, 600, 900, 1500, 1800]),  # backward without the first and the last frame
+        ("loop", 2, [0, 600, 1200, 1800]),
+        ("freeze", 2, [0, 600]),
+        ("remap", 2, [0]),
+    ],
+)
+def test_bed_under_a_variable_rate_follows_the_times_of_the_picture(
+    mode: str, speech_s: int, starts_ms: list[int]
+) -> None:
+    stamps = Stamps(np.array([0, 100, 350, 400]), 600, Fraction(1, 1000))
+    plan = plan_length(mode, 4, Fraction(speech_s), Fraction(20, 3), stamps)
+    assert [each.start_s * 1000 for each in bed_passes(plan)] == starts_ms
+    assert float(bed_tempo(plan)) == pytest.approx(0.3 if mode == "remap" else 1)

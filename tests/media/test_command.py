@@ -90,15 +90,11 @@ def test_a_range_without_an_index_drops_frames_after_decoding() -> None:
     assert "[0:V:0]trim=start_frame=7[s0]" in arguments[arguments.index("-filter_complex") + 1]
 
 
-def test_variable_rate_is_put_on_a_grid_that_starts_at_the_first_frame() -> None:
-    wanted = FrameRange(origin_pts=90, skip=30)
-    arguments = decode_video("ffmpeg", video_info(variable_rate=True), wanted)
-    assert "-copyts" in arguments
-    graph = arguments[arguments.index("-filter_complex") + 1]
-    assert graph.startswith(
-        "[0:V:0]setpts=PTS-(90)[s0];[s0]fps=fps=30000/1001:round=near:start_time=0[s1];"
-        "[s1]trim=start_frame=30[s2]"
-    )
+def test_frames_of_a_variable_rate_are_counted_and_not_timed() -> None:
+    arguments = decode_video("ffmpeg", video_info(variable_rate=True), FrameRange())
+    assert "settb=1/1000" in arguments[arguments.index("-filter_complex") + 1]
+    assert arguments[arguments.index("-enc_time_base") + 1] == "1:1000"
+    assert "-enc_time_base" not in decode_video("ffmpeg", video_info(), FrameRange())
 
 
 def test_audio_decoding_averages_the_channels() -> None:

@@ -1,6 +1,8 @@
 from fractions import Fraction
 from itertools import islice
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from dubcli.config import LENGTH_MODES, DubOptions
 from dubcli.errors import InputError
 from dubcli.media.lengths import LengthPlan, plan_length, plan_output
+from dubcli.records import Stamps
 
 RATES = (Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(50))
 FREE = [mode for mode in LENGTH_MODES if mode != "error"]
@@ -203,3 +206,105 @@ def test_ranges_that_cannot_be_are_refused(options: dict[str, str], sentence: st
 
 def test_without_ranges_the_length_is_what_it_was() -> None:
     assert placed("3") == plan_length("bounce", 250, Fraction(3), Fraction(25))
+
+
+def varying(lengths_ms: list[int]) -> Stamps:
+    edges = np.concatenate([[0], np.cumsum(lengths_ms)])
+    return Stamps(edges[:-1], int(edges[-1]), Fraction(1, 1000))
+
+
+def played(mode: str, lengths_ms: list[int], speech_ms: int) -> list[tuple[int, int]]:
+    """Return source frame and start in milliseconds of each frame, as a player would go on."""
+    n = len(lengths_ms)
+    forward, shown, at = list(range(n)), list[tuple[int, int]](), 0
+    cycle = forward + forward[-2:0:-1] if mode == "bounce" else forward
+    k = 0
+    while at < speech_ms:
+        t = cycle[k % len(cycle)]
+        shown.append((t, at))
+        at, k = at + lengths_ms[t], k + 1
+        if mode == "cut" and k == n:
+            break
+    return shown
+
+
+@pytest.mark.parametrize("mode", ["bounce", "loop", "cut"])
+@given(
+    lengths_ms=st.lists(st.integers(1, 300), min_size=1, max_size=20),
+    speech_ms=st.integers(1, 4000),
+)
+def test_each_frame_of_a_variable_rate_keeps_its_length_also_backward(
+    mode: str, lengths_ms: list[int], speech_ms: int
+) -> None:
+    stamps = varying(lengths_ms)
+    rate = Fraction(1000 * len(lengths_ms), sum(lengths_ms))
+    plan = plan_length(mode, len(lengths_ms), Fraction(speech_ms, 1000), rate, stamps)
+    made = plan.stamps()
+    assert made is not None
+    shown = list(zip(plan.indices(), made.ticks.tolist(), strict=True))
+    assert shown == played(mode, lengths_ms, speech_ms)
+    assert made.end == min(speech_ms, shown[-1][1] + lengths_ms[shown[-1][0]])
+    assert plan.length_s == plan.sound_s == Fraction(made.end, 1000)
+
+
+@pytest.mark.parametrize("speech_ms", [100, 299, 300, 301, 900])
+def test_frozen_variable_rate_lasts_as_long_as_the_longer_of_the_two(speech_ms: int) -> None:
+    stamps = varying([20, 80, 200])
+    plan = plan_length("freeze", 3, Fraction(speech_ms, 1000), Fraction(10), stamps)
+    made = plan.stamps()
+    assert made is not None
+    assert made.ticks[:3].tolist() == [0, 20, 100]
+    assert np.diff(made.ticks[3:]).tolist() == [100] * max(0, len(made.ticks) - 4)
+    assert set(list(plan.indices())[3:]) <= {2}
+    assert made.end == max(300, speech_ms) == plan.sound_s * 1000
+
+
+@given(
+    lengths_ms=st.lists(st.integers(1, 300), min_size=1, max_size=20),
+    speech_ms=st.integers(50, 4000),
+)
+def test_remapped_variable_rate_shows_each_frame_once_at_its_share_of_the_time(
+    lengths_ms: list[int], speech_ms: int
+) -> None:
+    stamps, n = varying(lengths_ms), len(lengths_ms)
+    plan = plan_length("remap", n, Fraction(speech_ms, 1000), Fraction(25), stamps)
+    made = plan.stamps()
+    assert made is not None
+    assert list(plan.indices()) == list(range(n))
+    assert (np.diff([*made.ticks, made.end]) > 0).all()
+    share = np.array([*made.ticks, made.end]) * float(made.unit_s) * 1000 / speech_ms
+    np.testing.assert_allclose(
+        share, np.array([*stamps.ticks, stamps.end]) / stamps.end, atol=n * 1000 / 90000 / speech_ms
+    )
+    assert plan.length_s == pytest.approx(plan.sound_s, abs=1e-4)
+
+
+def test_ranges_of_a_variable_rate_are_times() -> None:
+    stamps = varying([40] * 25 + [20] * 50 + [40] * 25)  # 3 s; 60 ms steps would be the average
+
+    def planned(**options: Any) -> LengthPlan:
+        return plan_output(100, Fraction(1, 2), Fraction(100, 3), DubOptions(**options), stamps)
+
+    plan = planned(ranges="1-2")
+    assert (plan.asked, plan.speech_start_s, plan.sound_s) == (((25, 75),), 1, 3)
+    assert list(plan.indices()) == list(range(100))
+    made = plan.stamps()
+    assert made is not None
+    np.testing.assert_array_equal(made.ticks, stamps.ticks)
+    assert made.end == stamps.end
+    # 100 / 3 frames a second count as 33: frame 11 of second 1 is a third of a second later.
+    assert planned(ranges="00:00:01:11-2").asked == ((25 + 16, 75),)
+    # Fades of 0.2 s lie before 1.5 s and after the end of the speech at 2 s.
+    assert planned(speech_at="1.5").asked == ((25 + 15, 75 + 5),)
+    with pytest.raises(InputError, match=r"the video ends at 00:00:03\.000"):
+        planned(ranges="3-4")
+
+
+def test_frame_that_stands_still_for_long_is_told() -> None:
+    plan = plan_length("cut", 3, Fraction(2), Fraction(3, 2), varying([100, 1500, 400]))
+    assert next(iter(plan.warnings())) == (
+        "the video's frame rate varies, and while a frame stays so does its mouth: for 1.50 s at "
+        "00:00:00.100; convert the video to a constant rate first if that is too long"
+    )
+    short = plan_length("cut", 3, Fraction(3, 10), Fraction(10), varying([100, 60, 140]))
+    assert list(short.warnings()) == []

@@ -10,7 +10,7 @@ from dubcli.errors import MediaError
 from dubcli.media.command import PAIR_BITS_PER_S, PAIR_SOUND_BITS_PER_S
 from dubcli.media.pair import PairWriter, pair_size
 from dubcli.media.probe import probe_video
-from dubcli.records import Bytes, VideoInfo
+from dubcli.records import Bytes, Stamps, VideoInfo
 
 Make = Callable[..., Path]
 FRAMES = 20
@@ -46,6 +46,30 @@ def test_both_pictures_of_each_frame_are_in_one_frame_at_its_exact_time(
         upper, lower = rgb[: height - 4].mean((0, 1)), rgb[height + 4 :].mean((0, 1))
         np.testing.assert_allclose(upper, [8 * t, 0, 0], atol=8)
         np.testing.assert_allclose(lower, [0, 0, 255 - 8 * t], atol=8)
+
+
+def test_pictures_of_a_variable_rate_are_shown_at_their_times(
+    clip: Make, speech: Make, tmp_path: Path
+) -> None:
+    info = probe_video(clip("a.mp4", "25"))
+    ticks = np.cumsum(np.random.default_rng(2).integers(2, 90, FRAMES + 9))
+    stamps = Stamps(ticks - ticks[0], int(ticks[-1]), Fraction(1, 1000))
+    target = tmp_path / "pair.mp4"
+    with PairWriter(target, info, sound=speech(), frame_count=FRAMES, stamps=stamps) as writer:
+        for t in range(FRAMES):
+            writer.write(flat(info, (8 * t, 0, 0)), flat(info, (0, 0, 255 - 8 * t)))
+    assert list(tmp_path.iterdir()) == [target]
+    with av.open(str(target)) as container:
+        video, sound = container.streams.video[0], container.streams.audio[0]
+        length_s = float(sound.duration * sound.time_base)
+        frames = list(container.decode(video))
+    assert [frame.pts * frame.time_base for frame in frames] == [
+        Fraction(int(tick), 1000) for tick in stamps.ticks[:FRAMES]
+    ]
+    for t, frame in enumerate(frames):
+        upper = frame.to_ndarray(format="rgb24")[: info.height - 4].mean((0, 1))
+        np.testing.assert_allclose(upper, [8 * t, 0, 0], atol=8)
+    assert length_s == pytest.approx(stamps.ticks[FRAMES] / 1000, abs=1 / 25)
 
 
 def test_sound_is_as_long_as_the_pictures(clip: Make, speech: Make, tmp_path: Path) -> None:

@@ -67,6 +67,15 @@ def test_dropped_frames_make_the_rate_variable(clip: Make) -> None:
     assert info.variable_rate
     assert info.frame_rate == Fraction(22)
     assert info.frame_count == 44
+    assert info.duration_s == 2
+    assert info.stamps is not None
+    kept = [index for index in range(60) if not 10 <= index <= 25]
+    times = info.stamps.ticks * float(info.stamps.unit_s)
+    np.testing.assert_allclose(times, np.array(kept) / 30, atol=5e-4)  # Matroska's milliseconds
+
+
+def test_frames_of_a_constant_rate_need_no_timestamps(bframes: Path) -> None:
+    assert probe_video(bframes).stamps is None
 
 
 def test_a_cut_off_end_does_not_make_the_rate_variable(

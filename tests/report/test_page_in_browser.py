@@ -1,12 +1,18 @@
 """The page in a real browser: it plays, steps, wipes, and asks the network for nothing."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 
 from dubcli.media.bounce import bounced_indices
-from dubcli.records import Frame
+from dubcli.media.lengths import plan_length
+from dubcli.records import Frame, Stamps
 from dubcli.report.records import DOUBTFUL, PASSED, QcReport, cuts, ranges, states
 from dubcli.report.write import write_html
 
@@ -253,3 +259,43 @@ def test_page_asked_for_nothing_but_itself_and_complained_about_nothing(page: An
     assert [event for event in page.events if event["method"] in said] == []
     page.run("fetch('https://example.org/').catch(() => 0)")  # the policy refuses what is tried
     assert any("Content Security Policy" in str(event) for event in page.events)
+
+
+def test_frames_of_a_variable_rate_are_shown_at_their_own_times(
+    page: Any, build: Callable[..., QcReport], tmp_path: Path
+) -> None:
+    rate = Fraction(20)
+    steps = np.random.default_rng(7).integers(10, 90, 61)
+    edges = np.cumsum(steps) - steps[0]
+    stamps = Stamps(edges[:-1], int(edges[-1]), Fraction(1, 1000))
+    info = replace(build().info, frame_rate=rate, variable_rate=True, stamps=stamps)
+    order = list(bounced_indices(60, 90))
+    speech_s = Fraction(int(np.diff(edges)[order].sum()), 1000)
+    plan = plan_length("bounce", 60, speech_s, rate, stamps)
+    assert plan.frame_count == 90
+    path, home = tmp_path / "report.html", page.run("location.href")
+    write_html(build(info=info, plan=plan), path, watch=through)
+    try:
+        page.open(path)
+        page.wait(f"{SETTLED} && clip.currentTime > 0")
+        for frame in (1, 2, 3):
+            page.press("ArrowRight")
+            page.wait(f"{SETTLED} && {NUMBER} === {frame}")
+            assert page.run(READ) == [frame, order[frame], frame]
+            begins, ends = (float(plan.pace().begins_s(frame + k)) for k in (0, 1))
+            assert begins < page.run("clip.currentTime") < ends
+        code = page.run("document.getElementById('timecode').textContent")
+        assert code == f"00:00:00:{int(edges[3] * 20 // 1000):02}"
+        page.press(" ", "Space", text=" ")
+        page.wait(PLAYING)
+        seen = page.run(PLAYED)
+        assert all(upper == order[lower] for _, upper, lower in seen), seen
+        assert all(abs(shown - lower) <= 1 for shown, _, lower in seen), seen
+        page.press(" ", "Space", text=" ")
+        page.press("End")
+        page.wait(f"{SETTLED} && {NUMBER} === 89")
+        assert page.run(READ) == [89, order[-1], 89]
+        assert "on average (variable)" in path.read_text()
+    finally:
+        page.open(Path(unquote(urlsplit(home).path)))
+        page.wait(SETTLED)

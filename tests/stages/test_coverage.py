@@ -79,6 +79,15 @@ def test_effect_at_a_very_low_rate_does_not_fade() -> None:
     assert cover(analysis, 2.0).amount.tolist() == [1, 0, 1]
 
 
+def test_effect_at_a_variable_rate_ramps_over_the_same_time() -> None:
+    lengths_s = np.array([40, 20, 20, 40, 60, 40, 100, 40]) / 1000
+    analysis = made_analysis([1] * 4 + [0] + [1] * 3, [0] * 8, [0.0] * 8)
+    got = cover(analysis, (1 / lengths_s).astype(np.float32)).amount
+    begins_s = np.cumsum(lengths_s) - lengths_s
+    away_s = np.abs(begins_s - begins_s[4])
+    np.testing.assert_allclose(got, np.minimum(away_s / float(FADE_S), 1), atol=1e-6)
+
+
 def test_effect_is_the_lowest_ramp_of_all_frames_of_the_shot() -> None:
     rng = np.random.default_rng(0)
     count, step = 120, 1 / 5

@@ -72,6 +72,15 @@ def test_expression_at_25_hz_is_that_of_the_same_moment(rate: Fraction) -> None:
     assert wanted[-1] <= time_s[-1] + 1e-9 < wanted[-1] + 1 / 25 + 2e-9
 
 
+def test_expression_of_a_variable_rate_is_that_of_the_same_moment() -> None:
+    time_s = 3 + np.cumsum(np.random.default_rng(4).uniform(0.01, 0.1, 60))
+    beta = np.stack([time_s, 3 - 2 * time_s], axis=1).astype(np.float32)
+    found = at_25_hz(beta, Fraction(20), time_s)
+    wanted = time_s[0] + np.arange(len(found)) / 25
+    np.testing.assert_allclose(found, np.stack([wanted, 3 - 2 * wanted], axis=1), atol=1e-5)
+    assert wanted[-1] <= time_s[-1] < wanted[-1] + 1 / 25
+
+
 @given(st.integers(1, 2000))
 def test_windows_cover_every_frame_evenly(count: int) -> None:
     windows = plan_style_windows(count)
