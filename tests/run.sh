@@ -10,5 +10,6 @@ prepare_chromium
 .venv/bin/ruff format --quiet --check .
 .venv/bin/ruff check --quiet .
 .venv/bin/mypy
-# Two at a time at least pays for what is imported twice; files stay whole for their fixtures.
-.venv/bin/python -m pytest -q -n auto --dist loadfile "$@"
+# As many files at a time as there are cores, each with one thread: torch's threads wait for each
+# other in a loop, and crawl where somebody else has a core.
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n auto --dist loadfile "$@"
