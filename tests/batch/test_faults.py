@@ -142,7 +142,7 @@ def test_batch_killed_ten_times_ends_with_the_outputs_of_an_undisturbed_one(fold
         running.send_signal(signal.SIGKILL)
         running.wait()
         moments.append(round(time.monotonic() - begun, 2))
-        for path in out.glob("*.mp4"):  # under a final name there are whole files only
+        for path in out.glob("[!.]*.mp4"):  # under a final name there are whole files only
             assert frame_hashes(path) == expected[path.stem], moments
         assert finished_frames(out) >= kept, moments  # what was finished is never lost
         kept = finished_frames(out)
