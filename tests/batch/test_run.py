@@ -312,7 +312,7 @@ def test_batch_killed_at_a_random_moment_goes_on_to_the_same_outputs(tmp_path: P
     time.sleep(moment)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    for path in out.glob("*.mp4"):  # under a final name there are whole files only
+    for path in out.glob("[!.]*.mp4"):  # under a final name there are whole files only
         assert frame_hashes(path) == expected[path.stem], f"killed after {moment:.2f} s"
 
     subprocess.run(command(tmp_path, "out"), check=True, capture_output=True, cwd=ROOT)
