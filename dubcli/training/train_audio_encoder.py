@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dubcli.loading import HUBERT, WHISPER, device_for, load_audio_encoder
+from dubcli.networks.audio_encoder import SAMPLE_RATE_HZ
 from dubcli.networks.compact_hubert import CompactHubert, CompactHubertHyper
 from dubcli.training.audio_encoder import (
     Distillation,
@@ -138,5 +139,5 @@ def train_audio_encoder(
 def _say(groups: dict[str, list[Sound]]) -> None:
     """Log how much of what there is to learn from."""
     for name, sounds in sorted(groups.items()):
-        minutes = sum(len(sound.samples) for sound in sounds) / 16_000 / 60
+        minutes = sum(len(sound.samples) for sound in sounds) / SAMPLE_RATE_HZ / 60
         log.info("%s: %d sounds, %.1f minutes", name, len(sounds), minutes)
