@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import lru_cache
 
 import imageio_ffmpeg
 
@@ -44,7 +45,11 @@ def ffmpeg_facts() -> FfmpegFacts:
     Raises:
         MediaError: If there is none, or it does not answer as ffmpeg does.
     """
-    path = find_ffmpeg()
+    return _facts(find_ffmpeg())
+
+
+@lru_cache(maxsize=2)  # a dub asks several times, and each answer takes two runs of ffmpeg
+def _facts(path: str) -> FfmpegFacts:
     version = re.search(r"^ffmpeg version (\S+)", _said(path, "-version"))
     if version is None:
         raise MediaError(f"{path}: does not say that it is ffmpeg; install ffmpeg 5.1 or newer")
