@@ -87,13 +87,25 @@ def rate_text(rate: Fraction) -> str:
     return f"{rate.numerator}/{rate.denominator}"
 
 
-def _file_input(path: Path, **options: str) -> Any:
+def file_input(path: Path, **options: str) -> Any:
+    """Return ffmpeg-python's input of a file, which can reach nothing but that file.
+
+    Args:
+        path: The file.
+        options: Of the input, ffmpeg's names.
+    """
     return ffmpeg.input(
         file_url(path), protocol_whitelist=PROTOCOLS, format_whitelist=FORMATS, **options
     )
 
 
-def _compile(stream: Any, ffmpeg_binary: str) -> list[str]:
+def command_line(stream: Any, ffmpeg_binary: str) -> list[str]:
+    """Return the arguments of an ffmpeg-python graph; ffmpeg then tells errors only.
+
+    Args:
+        stream: The graph's output.
+        ffmpeg_binary: Path of ffmpeg.
+    """
     return [str(argument) for argument in stream.compile(cmd=[ffmpeg_binary, *_QUIET])]
 
 
@@ -117,7 +129,7 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     options: dict[str, Any] = {"noautorotate": None} if turned else {}
     if layout.alpha and info.codec in ALPHA_DECODERS:
         options["c:v"] = ALPHA_DECODERS[info.codec]
-    video = _file_input(info.path, **options, **_seeking(wanted))["V:0"]
+    video = file_input(info.path, **options, **_seeking(wanted))["V:0"]
     if turned:  # ffmpeg would average chroma on the way
         video = video.filter("scale", flags=DECODE_FLAGS).filter("format", layout.name)
         video = video.filter("transpose", "cclock" if info.rotation_deg == 90 else "clock")
@@ -137,7 +149,7 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
         output["enc_time_base"] = "1:1000"
     if wanted.count is not None:
         output["frames:v"] = wanted.count
-    return _compile(ffmpeg.output(video, "pipe:1", **output), ffmpeg_binary)
+    return command_line(ffmpeg.output(video, "pipe:1", **output), ffmpeg_binary)
 
 
 def _lasting(
@@ -171,14 +183,14 @@ def decode_audio(
         rate_hz: Sample rate to give out.
         duration_s: Where the sound is cut off, or until when silence follows it; None: as it is.
     """
-    audio = _lasting(_file_input(info.path)["a:0"].filter("asetpts", "N/SR/TB"), info, duration_s)
+    audio = _lasting(file_input(info.path)["a:0"].filter("asetpts", "N/SR/TB"), info, duration_s)
     audio = audio.filter("aformat", sample_fmts="fltp")
     if info.channels > 1:
         # Not pan: ffmpeg-python escapes the "=" that its argument needs once too often.
         total = "+".join(f"val({channel})" for channel in range(info.channels))
         audio = audio.filter("aeval", f"({total})/{info.channels}", channel_layout="mono")
     audio = audio.filter("aresample", rate_hz)
-    return _compile(
+    return command_line(
         ffmpeg.output(audio, "pipe:1", format="f32le", acodec="pcm_f32le"), ffmpeg_binary
     )
 
@@ -191,17 +203,17 @@ def count_audio(ffmpeg_binary: str, path: Path) -> list[str]:
         path: The sound file.
     """
     audio = (
-        _file_input(path)["a:0"]
+        file_input(path)["a:0"]
         .filter("asetpts", "N/SR/TB")
         .filter("aformat", channel_layouts="mono", sample_fmts="u8")
     )
-    return _compile(ffmpeg.output(audio, "pipe:1", format="u8", acodec="pcm_u8"), ffmpeg_binary)
+    return command_line(ffmpeg.output(audio, "pipe:1", format="u8", acodec="pcm_u8"), ffmpeg_binary)
 
 
 def _arranged(speech: AudioInfo, arrangement: Arrangement) -> Any:
     """Return the sound of an output; filters only where something is to be done."""
     # Sample n plays at n / rate: the file's own timestamps may start late or have gaps.
-    sound = _file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
+    sound = file_input(speech.path)["a:0"].filter("asetpts", "N/SR/TB")
     sound = _lasting(sound, speech, arrangement.duration_s, arrangement.start_s)
     if arrangement.gain_db:
         sound = sound.filter("volume", f"{arrangement.gain_db:.4f}dB", precision="double")
@@ -221,7 +233,7 @@ def measure_loudness(ffmpeg_binary: str, speech: AudioInfo, arrangement: Arrange
     """
     sound = _arranged(speech, arrangement).filter("ebur128", peak="true", metadata=1)
     sound = sound.filter("ametadata", mode="print", key=LOUDNESS_KEY, file="pipe:1")
-    arguments = _compile(ffmpeg.output(sound, os.devnull, format="null"), ffmpeg_binary)
+    arguments = command_line(ffmpeg.output(sound, os.devnull, format="null"), ffmpeg_binary)
     return ["info" if argument == "error" else argument for argument in arguments]
 
 
@@ -267,7 +279,7 @@ def encode(
         "fps_mode": "cfr",
     }
     written = ffmpeg.output(_pictures_to_encode(info, encoding, raw), file_url(part), **output)
-    return [*_compile(written, ffmpeg_binary), *_TOLD]
+    return [*command_line(written, ffmpeg_binary), *_TOLD]
 
 
 def finish(
@@ -319,7 +331,7 @@ def finish(
     if output["format"] == "mp4":
         output["movflags"] = "+faststart"
     written = ffmpeg.output(pictures["v:0"], sound, file_url(partial), **output)
-    arguments = _carrying(_compile(written, ffmpeg_binary), carried)
+    arguments = _carrying(command_line(written, ffmpeg_binary), carried)
     for name, text in (notes or {}).items():
         arguments[-1:-1] = ["-metadata", f"{name}={text}"]
     return [*arguments, *_TOLD]
@@ -391,7 +403,7 @@ def encode_pair(
     }
     stacked = ffmpeg.filter(halves, "vstack").filter("setsar", "1").filter("setparams", **tags)
     heard = (
-        _file_input(sound)["a:0"]
+        file_input(sound)["a:0"]
         .filter("asetpts", "N/SR/TB")
         .filter("atrim", duration=f"{float(duration_s):.6f}")
     )
@@ -414,5 +426,7 @@ def encode_pair(
         "map_chapters": -1,
         "movflags": "+faststart",
     }
-    arguments = _compile(ffmpeg.output(stacked, heard, file_url(target), **output), ffmpeg_binary)
+    arguments = command_line(
+        ffmpeg.output(stacked, heard, file_url(target), **output), ffmpeg_binary
+    )
     return [*arguments, *_TOLD]

@@ -6,7 +6,7 @@ from typing import Any
 
 import ffmpeg
 
-from dubcli.media.command import PROTOCOLS, _compile, _file_input, file_url
+from dubcli.media.command import PROTOCOLS, command_line, file_input, file_url
 from dubcli.records import AudioInfo
 
 SLOWEST_STEP = Fraction(1, 2)  # that one atempo filter takes
@@ -15,7 +15,7 @@ SLOWEST_STEP = Fraction(1, 2)  # that one atempo filter takes
 def _channels_out(sound: Any, rate_hz: int, ffmpeg_binary: str) -> list[str]:
     sound = sound.filter("aresample", rate_hz).filter("aformat", sample_fmts="flt")
     written = ffmpeg.output(sound, "pipe:1", format="f32le", acodec="pcm_f32le")
-    return _compile(written, ffmpeg_binary)
+    return command_line(written, ffmpeg_binary)
 
 
 def decode_speech_channels(ffmpeg_binary: str, info: AudioInfo, rate_hz: int) -> list[str]:
@@ -26,7 +26,7 @@ def decode_speech_channels(ffmpeg_binary: str, info: AudioInfo, rate_hz: int) ->
         info: The speech; sample n plays at n / its rate, whatever its timestamps say.
         rate_hz: Sample rate to give out.
     """
-    sound = _file_input(info.path)["a:0"].filter("asetpts", "N/SR/TB")
+    sound = file_input(info.path)["a:0"].filter("asetpts", "N/SR/TB")
     return _channels_out(sound, rate_hz, ffmpeg_binary)
 
 
@@ -46,7 +46,7 @@ def decode_bed(
         tempo: How many times as fast as recorded, the pitch kept.
     """
     as_stamped: dict[str, Any] = {"copyts": None}
-    sound = _file_input(info.path, **as_stamped)["a:0"]
+    sound = file_input(info.path, **as_stamped)["a:0"]
     sound = sound.filter("asetpts", f"PTS-({float(start_s):.6f})/TB")
     sound = sound.filter("aresample", info.rate_hz, first_pts=0, **{"async": 1})
     while tempo < SLOWEST_STEP:
@@ -69,4 +69,4 @@ def store_channels(ffmpeg_binary: str, target: Path, rate_hz: int, layout: str) 
         "pipe:0", format="f32le", ar=rate_hz, ch_layout=layout, protocol_whitelist=PROTOCOLS
     )
     written = ffmpeg.output(sound["a:0"], file_url(target), format="w64", acodec="pcm_f32le")
-    return [*_compile(written, ffmpeg_binary), "-y"]
+    return [*command_line(written, ffmpeg_binary), "-y"]
