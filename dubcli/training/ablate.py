@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dubcli.checkpoints import load_as
 from dubcli.errors import InputError
-from dubcli.loading import load_audio_encoder, load_basis, load_style_encoder
+from dubcli.loading import load_basis, load_style_encoder
 from dubcli.metrics.image import detail_ratio, psnr, ssim
 from dubcli.metrics.lip_sync import closure_recall, correlation, deviation_ratio
 from dubcli.metrics.style import style_similarity
@@ -28,7 +28,7 @@ from dubcli.training import renderer
 from dubcli.training.crops import CroppedClip, load_crops
 from dubcli.training.data import read_clips
 from dubcli.training.geometry import GeometryProblem, GeometryTraining, StoredSpeech, load_speech
-from dubcli.training.prepare import crop_clips, encode_clips, speech_folder, track_clips
+from dubcli.training.prepare import prepare_judged
 from dubcli.training.renderer_data import FAR_S, Sample, SampleMaker, distant_references
 from dubcli.training.speech import as_tensor
 
@@ -85,15 +85,10 @@ def ablate(data: Path, cache: Path, models: Path) -> Ablation:
     """
     model = load_basis(models)
     clips = [c for c in read_clips(data) if c.split == "val" and c.set == JUDGED_SET]
-    track_clips(clips, cache, models)
-    crop_clips(clips, cache, model)
     lip_sync = load_as(models, "geometry", LipSyncNet)
-    name = lip_sync.hyper.audio_encoder
-    folder = speech_folder(cache, name)
-    spoken = [c for c in clips if c.kind == "speech"]
-    encode_clips(spoken, cache, folder, model, load_audio_encoder(name, models))
+    folder = prepare_judged(clips, cache, models, model, lip_sync.hyper.audio_encoder)
     cropped = [s for c in clips if (s := load_crops(cache / "crops", c.name)) is not None]
-    files = [(folder / f"{c.name}.npz", c) for c in spoken]
+    files = [(folder / f"{c.name}.npz", c) for c in clips if c.kind == "speech"]
     stored = [load_speech(f, c.speaker, c.set) for f, c in files if f.exists()]
     stored = [clip for clip in stored if len(clip.versions[0].beta) >= LEAST_FRAMES]
     if not cropped or len(stored) < 2:

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from dubcli.checkpoints import load_as
-from dubcli.loading import load_audio_encoder, load_basis
+from dubcli.loading import load_basis
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.training import geometry, renderer
 from dubcli.training.crops import load_crops
 from dubcli.training.data import Clip, read_clips
-from dubcli.training.prepare import crop_clips, encode_clips, speech_folder, track_clips
+from dubcli.training.prepare import prepare_judged
 from dubcli.training.renderer_data import SampleMaker
 
 FRAMES_A_CLIP = 4
@@ -68,14 +68,10 @@ def judge_models(data: Path, cache: Path, models: Path) -> Validation:
     """
     model = load_basis(models)
     clips = [c for c in read_clips(data) if c.split == "val"]
-    track_clips(clips, cache, models)
-    crop_clips(clips, cache, model)
     shipped = load_as(models, "renderer", DualAttentionRenderer)
     lip_sync = load_as(models, "geometry", LipSyncNet)
     spoken = [c for c in clips if c.kind == "speech"]
-    name = lip_sync.hyper.audio_encoder
-    folder = speech_folder(cache, name)
-    encode_clips(spoken, cache, folder, model, load_audio_encoder(name, models))
+    folder = prepare_judged(clips, cache, models, model, lip_sync.hyper.audio_encoder)
     torch.manual_seed(UNTRAINED_SEED)
     untrained = DualAttentionRenderer(shipped.hyper).eval()
     problem = geometry.GeometryProblem(model, geometry.GeometryTraining())

@@ -134,6 +134,22 @@ def encode_clips(
     each_missing(list(clips), folder, work, "encoding")
 
 
+def prepare_judged(
+    clips: Sequence[Clip], cache: Path, models: Path, model: MorphableModel, audio_encoder: str
+) -> Path:
+    """Compute what clips are judged by where it is not in the cache: crops, and speech features.
+
+    Returns:
+        The folder of the features.
+    """
+    track_clips(clips, cache, models)
+    crop_clips(clips, cache, model)
+    folder = speech_folder(cache, audio_encoder)
+    spoken = [clip for clip in clips if clip.kind == "speech"]
+    encode_clips(spoken, cache, folder, model, load_audio_encoder(audio_encoder, models))
+    return folder
+
+
 def prepare_crops(
     clips: Sequence[Clip], cache: Path, models: Path, model: MorphableModel
 ) -> Iterator[Prepared[CroppedClip]]:
