@@ -43,6 +43,7 @@ from dubcli.report.records import (
     Range,
     cuts,
     ranges,
+    settings_fields,
     states,
 )
 from dubcli.report.timecode import timecode_at
@@ -51,6 +52,13 @@ EMBEDDED_S = 300  # of video, at most: 85 MB of page
 RATE_HZ = 16000  # of the waveform's samples
 BLOCK_BYTES = 3 * 2**20  # of video in a script element; a multiple of 3 needs no padding
 LISTED = 300  # passages in the page's list, at most
+UNSET = {  # what an option means that was not given
+    "models": "the shipped ones",
+    "ranges": "everywhere",
+    "loudness": "as given",
+    "speech_at": "the beginning",
+    "pixel_format": "the video's own",
+}
 BETTER = {"higher": "higher", "lower": "lower", "real": "near real"}
 Watch = Callable[[Iterable[Frame], int], Iterable[Frame]]
 
@@ -210,19 +218,12 @@ def _pairs(rows: Iterable[tuple[str, object]]) -> str:
 
 
 def _settings(report: QcReport) -> Iterator[tuple[str, object]]:
-    """Yield the options as the command line names them."""
-    options = report.options
-    yield "device", f"{options.device} ({report.device})"
-    yield "models", "the shipped ones" if options.models is None else options.models
-    yield "audio encoder", options.audio_encoder
-    yield "lip references", options.lip_references
-    yield "face references", options.face_references
-    yield "mouth scale", options.mouth_scale
-    yield "close in silence", "yes" if options.close_in_silence else "no"
-    yield "length", options.length
-    yield "loudness", "as given" if options.loudness is None else f"{options.loudness:g} LUFS"
-    yield "crf, preset", f"{options.crf}, {options.preset}"
-    yield "threads", options.threads or "torch's choice"
+    """Yield all options, as the command line names them."""
+    for name, value in settings_fields(report).items():
+        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+        if value is None or value == "":
+            text = UNSET.get(name, "none")
+        yield name.replace("_", " "), text
 
 
 def _partial(report: QcReport, playable: int) -> str:

@@ -3,11 +3,11 @@
 Letters: T frames of the output. Ranges are half open, as Python's are.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -153,6 +153,14 @@ class QcReport:
     def pace(self) -> Pace:
         """When the frames of the dub are shown."""
         return self.plan.pace()
+
+
+def settings_fields(report: QcReport) -> dict[str, Any]:
+    """Return the options by name, with the device that was used."""
+    chosen = asdict(report.options)
+    del chosen["cache"]  # changes nothing in the dub
+    chosen["models"] = None if report.options.models is None else str(report.options.models)
+    return {**chosen, "device_used": report.device}
 
 
 def states(curves: Curves) -> Integers:

@@ -26,6 +26,7 @@ from dubcli.report.records import (
     Range,
     cuts,
     ranges,
+    settings_fields,
     states,
 )
 from dubcli.report.timecode import timecode_at
@@ -183,14 +184,6 @@ def number_fields(number: NumberLike) -> dict[str, Any]:
         "better": number.better,
         "note": number.note,
     }
-
-
-def settings_fields(report: QcReport) -> dict[str, Any]:
-    """Return the options by name, with the device that was used."""
-    chosen = asdict(report.options)
-    del chosen["cache"]  # changes nothing in the dub
-    chosen["models"] = None if report.options.models is None else str(report.options.models)
-    return {**chosen, "device_used": report.device}
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,7 +2,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -86,6 +86,17 @@ def test_json_holds_every_frame_and_no_constant_that_json_lacks(
     assert read["numbers"][1]["value"] is None  # infinite
     assert read["settings"]["crf"] == DubOptions().crf
     assert read["models"][0]["sha256"] == "ab" * 32
+
+
+def test_page_lists_every_option_that_shapes_a_dub(build: Build, tmp_path: Path) -> None:
+    options = DubOptions(ranges="1-2", audio="keep-bed", loudness=None, deinterlace=True)
+    write_html(build(options=options), tmp_path / "r.html", watch=through)
+    text = (tmp_path / "r.html").read_text("utf-8")
+    listed = dict(re.findall(r"<div><dt>([^<]*)</dt><dd>([^<]*)</dd></div>", text))
+    names = {field.name.replace("_", " ") for field in fields(DubOptions)} - {"cache"}
+    assert names <= set(listed)
+    assert (listed["ranges"], listed["audio"], listed["deinterlace"]) == ("1-2", "keep-bed", "yes")
+    assert (listed["loudness"], listed["models"]) == ("as given", "the shipped ones")
 
 
 def test_name_that_is_no_text_or_looks_like_html_is_shown_and_breaks_nothing(
