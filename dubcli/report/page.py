@@ -56,8 +56,9 @@ UNSET = {  # what an option means that was not given
     "models": "the shipped ones",
     "ranges": "everywhere",
     "loudness": "as given",
-    "speech_at": "the beginning",
+    "speech_at": "start of the first range, else of the video",
     "pixel_format": "the video's own",
+    "threads": "torch's choice",
 }
 BETTER = {"higher": "higher", "lower": "lower", "real": "near real"}
 Watch = Callable[[Iterable[Frame], int], Iterable[Frame]]
@@ -220,10 +221,11 @@ def _pairs(rows: Iterable[tuple[str, object]]) -> str:
 def _settings(report: QcReport) -> Iterator[tuple[str, object]]:
     """Yield all options, as the command line names them."""
     for name, value in settings_fields(report).items():
-        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-        if value is None or value == "":
-            text = UNSET.get(name, "none")
-        yield name.replace("_", " "), text
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif not value and name in UNSET:
+            value = UNSET[name]
+        yield name.replace("_", " "), "none" if value is None else value
 
 
 def _partial(report: QcReport, playable: int) -> str:

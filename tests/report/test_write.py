@@ -97,6 +97,7 @@ def test_page_lists_every_option_that_shapes_a_dub(build: Build, tmp_path: Path)
     assert names <= set(listed)
     assert (listed["ranges"], listed["audio"], listed["deinterlace"]) == ("1-2", "keep-bed", "yes")
     assert (listed["loudness"], listed["models"]) == ("as given", "the shipped ones")
+    assert (listed["c2pa key"], listed["mask grow"]) == ("none", "0.0")
 
 
 def test_name_that_is_no_text_or_looks_like_html_is_shown_and_breaks_nothing(
