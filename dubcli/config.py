@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from dubcli.errors import InputError
+from dubcli.line import LARGEST, refuse_nobody
 from dubcli.timecode import parse_moment, parse_spans
 
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
@@ -86,7 +87,7 @@ class DubOptions:
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
     close_in_silence: bool = True
     length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
-    face: str = "largest"  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
+    face: str = LARGEST  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
     ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
     speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
     mask_grow: float = 0.0  # mm on the face by which the replaced area is larger
@@ -137,10 +138,7 @@ class DubOptions:
         _refuse_others(self, "length", LENGTH_MODES)
         _refuse_others(self, "codec", CODECS)
         _refuse_others(self, "tracks", TRACK_MODES)
-        if not self.face or (self.face.isdigit() and int(self.face) < 1):
-            raise InputError(
-                f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"
-            )
+        refuse_nobody(self.face)
         _refuse_others(self, "audio", AUDIO_MODES)
         parse_spans(self.ranges, "--range")
         if self.speech_at is not None:

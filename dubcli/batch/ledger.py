@@ -22,7 +22,7 @@ from dubcli.batch.status import Standing, StatusFile, event_of, now, read_events
 from dubcli.batch.worker import Outcome, Task
 from dubcli.config import BatchOptions
 from dubcli.errors import CollectedInputError, InputError
-from dubcli.media.mixing import mixed_path
+from dubcli.media.mixing import lines_path, mixed_path
 from dubcli.media.signing import signed_path
 from dubcli.media.writer import partial_path
 from dubcli.records import Progress
@@ -139,7 +139,7 @@ def _sweep(plan: Plan, standing: Standing) -> None:
     """Remove what a killed batch has left half written; finished parts stay."""
     for output in (*standing.begun(), *(job.output for job in plan.jobs)):
         partial = partial_path(output)
-        for left in (partial, mixed_path(output), signed_path(partial)):
+        for left in (partial, mixed_path(output), lines_path(output), signed_path(partial)):
             left.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dubcli.config import DubOptions
+from dubcli.line import Line
 
 QUEUED, STARTED, DONE, SKIPPED, FAILED = "queued", "started", "done", "skipped", "failed"
 BATCH = "batch"  # the event with which a run begins
@@ -19,6 +20,7 @@ class Job:
     speech: Path
     output: Path
     options: DubOptions
+    also: tuple[Line, ...] = ()  # further lines
 
 
 @dataclass(frozen=True, slots=True)

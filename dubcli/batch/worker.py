@@ -71,7 +71,7 @@ class Dubber:
 
     def _do(self, task: Task, on_progress: Callable[[Progress], None]) -> Outcome:
         started, job = time.perf_counter(), task.job
-        made_from = fingerprint(job.video, job.speech, job.options, self.checkpoints)
+        made_from = fingerprint(job.video, job.speech, job.options, self.checkpoints, job.also)
         if made_from == task.fingerprint:
             return Outcome(SKIPPED)
         if self.models is None:
@@ -83,6 +83,7 @@ class Dubber:
             job.video,
             job.speech,
             job.output,
+            also=job.also,
             models=self.models,
             options=options,
             resume=task.resume,

@@ -47,6 +47,7 @@ from dubcli.report.records import (
     states,
 )
 from dubcli.report.timecode import timecode_at
+from dubcli.timecode import format_time
 
 EMBEDDED_S = 300  # of video, at most: 85 MB of page
 RATE_HZ = 16000  # of the waveform's samples
@@ -200,7 +201,7 @@ def _facts(report: QcReport) -> str:
     return _pairs(
         (
             ("Video", report.video),
-            ("Speech", report.speech),
+            *(_lines(report) or [("Speech", report.speech)]),
             ("Output", report.output),
             ("Picture", f"{info.width} x {info.height}, {shown_rate}"),
             (
@@ -210,6 +211,18 @@ def _facts(report: QcReport) -> str:
             ),
         )
     )
+
+
+def _lines(report: QcReport) -> list[tuple[str, object]]:
+    """Return a row for each line of several: who says it, when, and which file it is."""
+    return [
+        (
+            f"Line {number}",
+            f"face {line.face}, {format_time(line.start_s)} to {format_time(line.stop_s)}: "
+            f"{line.speech}",
+        )
+        for number, line in enumerate(report.lines, 1)
+    ]
 
 
 def _pairs(rows: Iterable[tuple[str, object]]) -> str:

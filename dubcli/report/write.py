@@ -24,6 +24,7 @@ from dubcli.report.records import (
     NumberLike,
     QcReport,
     Range,
+    SaidLine,
     cuts,
     ranges,
     settings_fields,
@@ -132,6 +133,7 @@ def json_fields(report: QcReport) -> dict[str, Any]:
         "made": report.made,
         "video": str(report.video),
         "speech": str(report.speech),
+        "lines": [_line(line) for line in report.lines],
         "output": str(report.output),
         "width": report.info.width,
         "height": report.info.height,
@@ -155,6 +157,15 @@ def json_fields(report: QcReport) -> dict[str, Any]:
             "opening_cm": _plain(curves.opening_cm),
             "source_opening_cm": _plain(curves.source_opening_cm),
         },
+    }
+
+
+def _line(line: SaidLine) -> dict[str, Any]:
+    return {
+        "speech": str(line.speech),
+        "face": line.face,
+        "start_s": round(float(line.start_s), DECIMALS),
+        "stop_s": round(float(line.stop_s), DECIMALS),
     }
 
 
