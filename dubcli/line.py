@@ -68,22 +68,34 @@ def parse_line(text: str) -> Line:
     end = next((each for each in ends if Path(text[:each]).is_file()), ends[0] if ends else -1)
     face, speech = text[: max(end, 0)].strip(), text[end + 1 :]
     name, mark, when = speech.rpartition("@")
-    if end < 0 or not face or not (name or when).strip():
+    at, ranges = None, ""
+    if not mark:
+        name = speech
+    elif _is_time(when):
+        at = when.strip()
+    elif _are_ranges(when):
+        ranges = when.strip()
+    else:
+        name = speech
+    if end < 0 or not face or not name.strip():
         raise InputError(
             f"{OPTION} {text}: give FACE=SPEECH or FACE=SPEECH@TIME, such as 2=ben.wav@4.2"
         )
-    if not mark:
-        return Line(Path(speech), face)
-    if not when.strip():
-        return Line(Path(name), face)
+    return Line(Path(name), face, at, ranges)
+
+
+def _is_time(text: str) -> bool:
     try:
-        parse_moment(when, OPTION)
+        parse_moment(text, OPTION)
     except InputError:
-        pass
-    else:
-        return Line(Path(name), face, at=when.strip())
+        return False
+    return True
+
+
+def _are_ranges(text: str) -> bool:
+    """Return whether a text holds ranges, or nothing at all."""
     try:
-        parse_spans(when, OPTION)
+        parse_spans(text, OPTION)
     except InputError:
-        return Line(Path(speech), face)
-    return Line(Path(name), face, ranges=when.strip())
+        return False
+    return True
