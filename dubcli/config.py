@@ -21,6 +21,7 @@ TIMELINE_SUFFIXES = {  # and who reads them
     ".fcpxml": "fcpx_xml",
 }
 
+REPORT_KINDS = ("html", "json")  # of QC reports
 ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray cluster
 
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
@@ -181,6 +182,7 @@ class BatchOptions:
     resume: bool = True  # leave out what is done already, and go on after finished parts
     engine: str = "local"  # one of ENGINES
     address: str = "auto"  # of the Ray cluster
+    report: str | None = None  # QC report beside each output: one of REPORT_KINDS; None: none
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -190,6 +192,8 @@ class BatchOptions:
         """
         _refuse_outside(self, ("workers", 1, 256))
         _refuse_others(self, "engine", ENGINES)
+        if self.report is not None:
+            _refuse_others(self, "report", REPORT_KINDS)
 
 
 BATCH_DEFAULTS = BatchOptions()

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "faces": FOUNDATION | {"media", "loading", "pipeline", "sheet", "timecode"},
     "bench": FOUNDATION | {"media", "loading", "pipeline"},
     "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
-    "batch": FOUNDATION | {"media", "checkpoints", "loading", "pipeline"},
+    "batch": FOUNDATION | {"media", "checkpoints", "loading", "pipeline", "report"},
     "cli": FOUNDATION
     | {
         "batch",

@@ -22,6 +22,16 @@ class Job:
     options: DubOptions
     also: tuple[Line, ...] = ()  # further lines
 
+    def report(self, kind: str | None) -> Path | None:
+        """Return where a QC report of a kind lies: beside the output; None: nowhere.
+
+        Example:
+            >>> job = Job(Path("a.mov"), Path("a.wav"), Path("out/a.mov"), DubOptions())
+            >>> job.report("html").name
+            'a.mov.html'
+        """
+        return None if kind is None else self.output.with_name(f"{self.output.name}.{kind}")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

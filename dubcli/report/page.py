@@ -78,7 +78,7 @@ def write_page(report: QcReport, target: Path, *, watch: Watch) -> None:
         OSError: If the page cannot be written.
     """
     playable = min(len(report.curves), report.pace.frame_at(Fraction(EMBEDDED_S)))
-    clip = target.with_suffix(".clip.mp4")
+    clip = clip_path(target)
     try:
         _write_clip(report, clip, playable, watch)
         head, tail = _page(report, playable).split("<!-- clip -->")
@@ -88,6 +88,15 @@ def write_page(report: QcReport, target: Path, *, watch: Watch) -> None:
             page.write(tail.encode("utf-8"))
     finally:
         clip.unlink(missing_ok=True)
+
+
+def clip_path(target: Path) -> Path:
+    """Return where a page's video lies until it is embedded.
+
+    Args:
+        target: The page.
+    """
+    return target.with_suffix(".clip.mp4")
 
 
 def _write_clip(report: QcReport, clip: Path, playable: int, watch: Watch) -> None:

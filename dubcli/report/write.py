@@ -16,7 +16,7 @@ from dubcli.media.files import check_place, refuse_overwriting_inputs
 from dubcli.media.writer import partial_path
 from dubcli.pace import Pace
 from dubcli.records import Float
-from dubcli.report.page import Watch, write_page
+from dubcli.report.page import Watch, clip_path, write_page
 from dubcli.report.records import (
     DOUBTFUL,
     PASSED,
@@ -104,6 +104,16 @@ def write_html(report: QcReport, path: Path, *, watch: Watch) -> None:
     """
     with _replaced(path, report.output) as partial:
         write_page(report, partial, watch=watch)
+
+
+def unfinished(path: Path) -> tuple[Path, ...]:
+    """Return what lies beside the place of a report while it is written.
+
+    Args:
+        path: The report.
+    """
+    partial = partial_path(path)
+    return partial, clip_path(partial)
 
 
 @contextmanager
