@@ -36,6 +36,7 @@ from dubcli.cli.options import (
     OverwriteOption,
     PatchOnlyOption,
     PixelFormatOption,
+    PrecisionOption,
     PresetOption,
     ProvenanceOption,
     RangeOption,
@@ -83,6 +84,7 @@ OF_A_DUB: dict[str, Any] = {
     "tracks": TracksOption,
     "patch_only": PatchOnlyOption,
     "threads": ThreadsOption,
+    "precision": PrecisionOption,
     "overwrite": OverwriteOption,
 }
 OF_THE_CACHE: dict[str, tuple[Any, Any]] = {

@@ -188,6 +188,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--tracks": "drop",
         "--pixel-format": "yuv444p10le",
         "--threads": "2",
+        "--precision": "float32",
         "--cache-folder": "kept",
         "--cache-limit": "5",
     }
@@ -244,6 +245,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         deinterlace=True,
         patch_only=True,
         threads=2,
+        precision="float32",
         overwrite=True,
         cache=CacheOptions(use=False, folder=Path("kept"), limit_mb=5),
     )
