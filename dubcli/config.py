@@ -178,6 +178,20 @@ EVALUATION_DEFAULTS = EvaluationOptions()
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """What a user may choose about the training of any network."""
+
+    recipe: Path | None = None  # TOML file that changes what it names; None: the shipped recipe
+    minutes: float | None = None  # budget of the training itself; None: the recipe's
+    seed: int | None = None  # of every random choice; None: the recipe's
+    resume: bool = False  # go on from the last saved state of the cache folder
+    device: str = DEFAULTS.device  # where the network is trained
+
+
+TRAINING_DEFAULTS = TrainingOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class BatchOptions:
     """What a user may choose about how a batch runs."""
 

@@ -13,7 +13,7 @@ import pytest
 
 import dubcli
 from dubcli.cli import app, console
-from dubcli.config import DEFAULTS, CacheOptions, DubOptions
+from dubcli.config import DEFAULTS, CacheOptions, DubOptions, TrainingOptions
 from dubcli.errors import CheckpointError, DubError, InputError, MediaError
 from dubcli.records import DubReport, Progress
 
@@ -451,28 +451,15 @@ def test_training_commands_pass_on_what_they_are_given(
     more = ["--minutes", "2", "--seed", "3", "--resume", "--recipe", "r.toml", "--vgg", "v"]
     assert run("train", "renderer", "--pack", "p", *common, *more).code == 0
 
-    assert [call[:-1] for call in calls] == [(Path(of), Path("c"), models) for of in "ddp"]
-    assert calls[0][-1] == {"recipe": Path("r.toml")}
+    assert [call[:3] for call in calls] == [(Path(of), Path("c"), models) for of in "ddp"]
+    assert calls[0][3:] == ({"recipe": Path("r.toml")},)
+    assert [call[3] for call in calls[1:]] == [
+        TrainingOptions(minutes=1.5),
+        TrainingOptions(Path("r.toml"), minutes=2.0, seed=3, resume=True),
+    ]
     given = [call[-1] for call in calls[1:]]
     assert all(callable(one.pop("observer")) for one in given)
-    assert given == [
-        {
-            "recipe": None,
-            "minutes": 1.5,
-            "seed": None,
-            "resume": False,
-            "device": DEFAULTS.device,
-            "audio_encoder": None,
-        },
-        {
-            "recipe": Path("r.toml"),
-            "minutes": 2.0,
-            "seed": 3,
-            "resume": True,
-            "device": DEFAULTS.device,
-            "vgg": Path("v"),
-        },
-    ]
+    assert given == [{"audio_encoder": None}, {"vgg": Path("v")}]
 
 
 def test_pack_command_passes_on_what_it_is_given_and_says_what_was_packed(
