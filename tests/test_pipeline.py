@@ -518,9 +518,24 @@ def test_speech_encoder_that_the_network_was_not_trained_on_is_refused() -> None
     with pytest.raises(InputError) as caught:
         load_models(replace(OPTIONS, audio_encoder="facebook/hubert-base-ls960"))
     assert str(caught.value) == (
-        f"--audio-encoder facebook/hubert-base-ls960: the geometry network in {MODELS} was "
-        "trained on whisper-tiny-en-enc3; train one on the other features with: "
-        "dubcli train geometry"
+        f"--audio-encoder facebook/hubert-base-ls960: no geometry network in {MODELS} was "
+        "trained on it; train one with: dubcli train geometry --audio-encoder"
+    )
+
+
+def test_geometry_network_under_another_encoders_name_is_refused(copied_models: Path) -> None:
+    manifest = copied_models / "manifest.toml"
+    text = manifest.read_text()
+    start = text.index("[geometry]")
+    end = text.index("\n[", start)
+    entry = text[start:end].replace("[geometry]", "[geometry-mine]")
+    manifest.write_text(f"{text}\n{entry}\n")
+    with pytest.raises(InputError) as caught:
+        load_models(replace(OPTIONS, models=copied_models, audio_encoder="folder/mine"))
+    assert str(caught.value) == (
+        f"--audio-encoder folder/mine: geometry-mine in {copied_models} was trained on "
+        "whisper-tiny-en-enc3; train one on the other features with: "
+        "dubcli train geometry --audio-encoder"
     )
 
 

@@ -16,6 +16,7 @@ from dubcli.loading import (
     GEOMETRY,
     SYNC_VERTICES,
     device_for,
+    geometry_for,
     load_basis,
     load_sync_expert,
 )
@@ -209,7 +210,7 @@ def train_geometry(
     refuse_empty(run.training, run.judged, source)
     return train(
         network,
-        GEOMETRY,
+        geometry_for(settings.network.audio_encoder),
         cache,
         models,
         settings.loop,

@@ -540,6 +540,7 @@ def test_judging_prints_a_row_for_each_network_and_set(
     @dataclass
     class Generated:
         set: str = "wild"
+        network: str = "geometry"
         clips: int = 24
         correlation: float = 0.75
         deviation_ratio: float = 1.0
@@ -561,6 +562,7 @@ def test_judging_prints_a_row_for_each_network_and_set(
     assert plain.out.splitlines()[-1].split() == [
         "wild",
         "24",
+        "geometry",
         "0.750",
         "1.00",
         "0.69",
