@@ -193,7 +193,8 @@ def _identity(ready: Ready) -> str:
     weights = {entry.name: entry.sha256 for entry in ready.models.checkpoints}
     first, *also = (line.speech.line for line in ready.lines)
     number = fingerprint(ready.info.path, first.speech, ready.options, weights, also)
-    return f"{number} {ready.models.device.type} {ffmpeg_facts().version} {SEGMENT_FRAMES}"
+    computed = f"{ready.models.device.type} bfloat16={ready.models.bfloat16}"
+    return f"{number} {computed} {ffmpeg_facts().version} {SEGMENT_FRAMES}"
 
 
 def _painted(ready: Ready) -> Iterator[list[bool]]:

@@ -206,6 +206,7 @@ def _part(
         face_references=options.face_references,
         person=speaker.person,
         mask=mask_shape(options),
+        bfloat16=models.bfloat16,
     )
     return Part(face, tuple(lines), speaker, coverage, motion, renderer)
 
