@@ -19,11 +19,12 @@ from dubcli.errors import InputError
 from dubcli.geometry.crop import lay_over
 from dubcli.line import Line
 from dubcli.loading import Models, load_models
+from dubcli.media import parts, writer
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.planes import canvas_for
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
-from dubcli.pipeline import dub, preparation
+from dubcli.pipeline import dub, dubbing, preparation
 from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.pipeline.painting import Painted, over
 from dubcli.preview import preview
@@ -202,6 +203,45 @@ def test_the_report_lists_who_says_what_and_when(made: Made, speeches: dict[str,
 def test_nothing_is_left_beside_the_output(made: Made, folder: Path) -> None:
     assert [path.name for path in folder.glob("*out*")] == ["out.mkv"]
     assert list(folder.glob(".*")) == []
+
+
+def test_interrupted_dub_goes_on_to_the_same_output(
+    made: Made,
+    video: Path,
+    speeches: dict[str, Path],
+    models: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (writer, parts, dubbing):
+        monkeypatch.setattr(module, "SEGMENT_FRAMES", 5)
+    output, resumed = tmp_path / "out.mkv", list[int]()
+
+    def run(stop: int) -> DubReport:
+        def watch(progress: Progress) -> None:
+            if progress.stage == "render":
+                resumed.append(progress.total or 0)
+                if progress.done == stop:
+                    raise KeyboardInterrupt
+
+        other, again = speeches[OTHER[0]], speeches[AGAIN[0]]
+        return dub(
+            *(video, speeches[FIRST[0]], output),
+            also=[Line(other, "2", at=str(OTHER[1])), Line(again, "largest", at=str(AGAIN[1]))],
+            models=models,
+            options=OPTIONS,
+            resume=True,
+            on_progress=watch,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(17)
+    report = run(99)
+    assert resumed[-1] < FRAMES
+    assert (report.frames, report.dubbed_frames) == (made.report.frames, made.report.dubbed_frames)
+    np.testing.assert_array_equal(read(output), read(made.report.output))
+    np.testing.assert_array_equal(samples(output), samples(made.report.output))
+    assert list(tmp_path.iterdir()) == [output]
 
 
 def test_preview_shows_the_face_that_speaks(

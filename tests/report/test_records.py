@@ -21,6 +21,7 @@ from dubcli.report.records import (
     QcReport,
     Range,
     cuts,
+    foremost,
     numbers_of,
     ranges,
     states,
@@ -55,6 +56,17 @@ def test_frames_of_the_known_dub_have_their_states(build: Callable[..., QcReport
     )
     assert cuts(curves) == (20, 40, 79)  # the last where the source runs back over its cut
     assert set(REASONS) == {DUBBED} | PASSED | DOUBTFUL
+
+
+def test_of_several_faces_each_frame_has_the_one_that_shows_most() -> None:
+    one = curves_of([1, 1, 1, 1], [5] * 4, amount=np.float32([1, 0.4, 0, 0.3]))
+    passed = np.array([True, True, True, False])
+    two = curves_of([2, 2, 2, 2], [6] * 4, amount=np.float32([1, 0.6, 1, 0.9]), dubbed=passed)
+    both = foremost([one, two])
+    assert both.opening_cm.tolist() == [1, 2, 2, 1]
+    assert both.source_opening_cm.tolist() == [5, 6, 6, 5]
+    assert (both.dubbed.dtype, both.amount.dtype) == (np.bool_, np.float32)
+    assert foremost([one]) is one
 
 
 @given(st.lists(st.integers(0, 4), max_size=40))

@@ -3,6 +3,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dubcli.config import DubOptions
 from dubcli.errors import InputError, MediaError
 from dubcli.records import Frame
 from dubcli.report import page
-from dubcli.report.records import DOUBTFUL, PASSED, QcReport, ranges, states
+from dubcli.report.records import DOUBTFUL, PASSED, QcReport, SaidLine, ranges, states
 from dubcli.report.write import check_report, write_html, write_json, write_report
 
 Build = Callable[..., QcReport]
@@ -98,6 +99,19 @@ def test_page_lists_every_option_that_shapes_a_dub(build: Build, tmp_path: Path)
     assert (listed["ranges"], listed["audio"], listed["deinterlace"]) == ("1-2", "keep-bed", "yes")
     assert (listed["loudness"], listed["models"]) == ("as given", "the shipped ones")
     assert (listed["c2pa key"], listed["mask grow"]) == ("none", "0.0")
+
+
+def test_page_lists_several_lines_in_the_place_of_the_speech(build: Build, tmp_path: Path) -> None:
+    lines = (
+        SaidLine(Path("anna.wav"), "1", Fraction(0), Fraction(4)),
+        SaidLine(Path("<b>.wav"), "2", Fraction(21, 5), Fraction(13, 2)),
+    )
+    write_html(build(lines=lines), tmp_path / "r.html", watch=through)
+    text = (tmp_path / "r.html").read_text("utf-8")
+    listed = dict(re.findall(r"<div><dt>([^<]*)</dt><dd>([^<]*)</dd></div>", text))
+    assert listed["Line 1"] == "face 1, 00:00:00.000 to 00:00:04.000: anna.wav"
+    assert listed["Line 2"] == "face 2, 00:00:04.200 to 00:00:06.500: &lt;b&gt;.wav"
+    assert "Speech" not in listed
 
 
 def test_name_that_is_no_text_or_looks_like_html_is_shown_and_breaks_nothing(
