@@ -49,7 +49,7 @@ def problems_of_outputs(named: Sequence[Named]) -> list[str]:
     inputs = {
         name: path
         for each in named
-        for path in (each.job.video, each.job.speech)
+        for path in (each.job.video, each.job.speech, *(line.speech for line in each.job.also))
         for name in _identities(path)
     }
     outputs: dict[object, str] = {}
