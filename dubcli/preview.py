@@ -12,7 +12,7 @@ from dubcli.errors import InputError
 from dubcli.loading import Models
 from dubcli.media.lengths import plan_output
 from dubcli.media.picture import write_png
-from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.probe import probe_audio, probe_source
 from dubcli.pipeline import (
     HALF_CLOSED,
     Clock,
@@ -79,8 +79,8 @@ def preview(
     if count is None:
         count = 0 if at else PREVIEW_MOMENTS
     _check_count(count, 0 if at else 1)
-    info, speech = probe_video(video), probe_audio(audio)
-    refuse_output(output, [video, audio], {".png"}, options)
+    info, speech = probe_source(video, options.frame_rate), probe_audio(audio)
+    refuse_output(output, [*info.files, audio], {".png"}, options)
     if info.frame_count is not None:  # refuse before the work, not after it
         plan = plan_output(
             info.frame_count, speech.duration_s, info.frame_rate, options, info.stamps

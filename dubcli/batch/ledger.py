@@ -23,6 +23,7 @@ from dubcli.batch.worker import Outcome, Task
 from dubcli.config import BatchOptions
 from dubcli.errors import CollectedInputError, InputError
 from dubcli.media.mixing import mixed_path
+from dubcli.media.outputs import discard, is_there, place_of, size_of
 from dubcli.media.signing import signed_path
 from dubcli.media.writer import partial_path
 from dubcli.records import Progress
@@ -61,7 +62,7 @@ class Ledger:
             self._note(event_of(STARTED, job, self.plan.folder))
             made = known.made if known is not None and _is_whole(job, known) else None
             resumed = made.fingerprint if made is not None and self.options.resume else ""
-            return Task(job, resumed, job.output.exists(), self.options.resume)
+            return Task(job, resumed, is_there(job.output), self.options.resume)
         return None
 
     def close(self, job: Job, outcome: Outcome) -> None:
@@ -120,7 +121,7 @@ def open_ledger(plan: Plan, options: BatchOptions, on_job: OnJob | None) -> Iter
 
 def _refusal(job: Job, known: JobStatus | None) -> str | None:
     """Return why an output that is there already must stay; None if it may be replaced."""
-    if job.options.overwrite or not job.output.exists() or (known is not None and known.begun):
+    if job.options.overwrite or not is_there(job.output) or (known is not None and known.begun):
         return None
     if known is None or known.made is None:
         return f"{job.output}: exists already and no batch wrote it; move it away or --overwrite"
@@ -132,15 +133,15 @@ def _refusal(job: Job, known: JobStatus | None) -> str | None:
 def _is_whole(job: Job, known: JobStatus) -> bool:
     """Return whether an output has the size that was written down when it was done."""
     made = known.made
-    return made is not None and job.output.is_file() and job.output.stat().st_size == made.size
+    return made is not None and is_there(job.output) and size_of(job.output) == made.size
 
 
 def _sweep(plan: Plan, standing: Standing) -> None:
     """Remove what a killed batch has left half written; finished parts stay."""
     for output in (*standing.begun(), *(job.output for job in plan.jobs)):
-        partial = partial_path(output)
+        partial = partial_path(place_of(output))
         for left in (partial, mixed_path(output), signed_path(partial)):
-            left.unlink(missing_ok=True)
+            discard(left, output)
 
 
 def _event(outcome: Outcome, job: Job, folder: Path) -> Event:
