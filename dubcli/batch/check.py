@@ -10,7 +10,7 @@ from dubcli.config import CONTAINERS
 from dubcli.errors import InputError
 from dubcli.media.files import check_readable
 from dubcli.media.outputs import names_of, place_of
-from dubcli.media.sequence import find_pictures, is_pictures
+from dubcli.media.sequence import find_pictures, is_pictures, is_sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def problem_of_video(path: Path) -> str | None:
         path: Whatever a user wrote.
     """
     try:
-        if not is_pictures(path) and not path.is_dir():
+        if not is_sequence(path):
             return problem_of_input(path)
         find_pictures(path)
     except InputError as error:

@@ -19,6 +19,7 @@ from dubcli.batch.check import Named, problem_of_input, problem_of_video, proble
 from dubcli.batch.records import Job, Plan
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import CollectedInputError, InputError
+from dubcli.media.sequence import is_sequence
 from dubcli.pipeline.fingerprint import settings
 
 FILES = ("video", "speech", "output")
@@ -207,6 +208,10 @@ def _job(
             problems.append(str(error))
     if len(files) < len(FILES):
         return problems, None
+    if not is_sequence(files["video"]) and "frame_rate" not in row.values:
+        options = replace(options, frame_rate=None)  # what holds for all rows is not for videos
+    elif is_sequence(files["video"]) == (options.frame_rate is None):
+        problems.append("frame_rate is for a picture sequence, which needs it, and for no video")
     return problems, Job(files["video"], files["speech"], files["output"], options)
 
 

@@ -18,7 +18,7 @@ from dubcli.media.binary import find_ffmpeg
 from dubcli.media.command import ALPHA_DECODERS, count_audio
 from dubcli.media.files import open_media, open_picture
 from dubcli.media.process import FfmpegProcess
-from dubcli.media.sequence import find_pictures, is_pictures
+from dubcli.media.sequence import find_pictures, is_pictures, is_sequence
 from dubcli.media.stills import Still
 from dubcli.media.timeline import Timeline, choose_rate, first_picture_stream, read_timeline
 from dubcli.pace import Pace
@@ -144,7 +144,7 @@ def probe_source(path: Path, frame_rate: str | None) -> VideoInfo:
     Raises:
         InputError: If it cannot be used, or the frame rate is missing or not to be given.
     """
-    if not is_pictures(path) and not path.is_dir():
+    if not is_sequence(path):
         if frame_rate is not None:
             raise InputError(f"{path}: has its own frame rate; leave out --frame-rate")
         return probe_video(path)

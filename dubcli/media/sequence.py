@@ -7,6 +7,7 @@ or anywhere but in the one number, is a ``%``.
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,15 @@ def is_pictures(path: Path) -> bool:
         [True, True, False]
     """
     return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def is_sequence(path: Path) -> bool:
+    """Return whether a path that is there names a picture sequence, not a video file.
+
+    Args:
+        path: Whatever a user wrote.
+    """
+    return is_pictures(path) or path.is_dir()
 
 
 def numbering_of(path: Path) -> Numbering | None:
@@ -93,6 +103,9 @@ def find_pictures(path: Path) -> tuple[Pictures, Still, tuple[str, ...]]:
     else:
         names, first = _series_of_picture(path)
         numbers = _numbers(names)
+        if names.name(first)[len(names.before)] != "0" and numbers[0] == first:
+            names = replace(names, digits=1)  # no lower number has zeros before it
+            numbers = _numbers(names)
         if before := int((numbers < first).sum()):
             notes.append(
                 f"the sequence begins with {path.name}: {before} with lower numbers are left out; "
@@ -219,6 +232,6 @@ def source_files(video: Path) -> tuple[Path, ...]:
     Raises:
         InputError: If it is a sequence that cannot be used.
     """
-    if not is_pictures(video) and not video.is_dir():
+    if not is_sequence(video):
         return (video,)
     return tuple(find_pictures(video)[0].paths())
