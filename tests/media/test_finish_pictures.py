@@ -1,5 +1,6 @@
 """Sequences written: pixels, names, sound, colours, and what is left when something goes wrong."""
 
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -98,19 +99,26 @@ def test_pixels_depth_alpha_numbers_and_sound_are_the_sources(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_grey_with_alpha_becomes_rgba_of_the_same_pixels(speech: Make, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    noise = "nullsrc=s=26x22:r=24,geq=lum='random(1)*255':a='random(2)*255',format=ya8"
-    from tests.media.conftest import run_ffmpeg
-
-    pattern = str(tmp_path / "in" / "in.%03d.png")
-    run_ffmpeg("-f", "lavfi", "-i", noise, "-frames:v", "3", pattern)
-    write(Path(pattern), speech(), tmp_path / "out/a.%d.png")
-    for number in (1, 2, 3):
-        given, made = (
-            read(tmp_path / name) for name in (f"in/in.{number:03d}.png", f"out/a.{number}.png")
-        )
-        np.testing.assert_array_equal(made, given)
+@pytest.mark.parametrize(
+    ("noise", "goes"),
+    [
+        ("geq=lum='random(1)*255':a='random(2)*255',format=ya8", ".png"),
+        ("geq=lum='random(1)*255':a='random(2)*255',format=ya16be", ".png"),
+        ("format=rgb8,noise=alls=90,split[a][b];[a]palettegen[c];[b][c]paletteuse", ".png"),
+        ("format=rgb8,noise=alls=90,split[a][b];[a]palettegen[c];[b][c]paletteuse", ".tif"),
+    ],
+)
+def test_palettes_and_grey_with_alpha_become_rgba_of_the_same_pixels(
+    make: Make, speech: Make, tmp_path: Path, noise: str, goes: str
+) -> None:
+    picture = make(
+        "a.png", "-f", "lavfi", "-i", f"nullsrc=s=26x22:d=0.04,{noise}", "-frames:v", "1"
+    )
+    assert read_still(picture).colour in {"grey with alpha", "palette"}
+    write(shutil.copy(picture, tmp_path / "a1.png"), speech(), tmp_path / f"out/a.%d{goes}", 1)
+    given, made = read(tmp_path / "a1.png"), read(tmp_path / f"out/a.1{goes}")
+    assert made.shape == (H, W, 4)
+    np.testing.assert_array_equal(made[..., : given.shape[-1]], given)
 
 
 def test_eight_bits_of_sixteen_are_refused_or_asked_for(speech: Make, tmp_path: Path) -> None:
