@@ -6,11 +6,12 @@ from pathlib import Path
 
 from dubcli.errors import InputError
 from dubcli.line import LARGEST, refuse_nobody
-from dubcli.timecode import parse_moment, parse_spans
+from dubcli.timecode import parse_moment, parse_rate, parse_spans
 
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
 CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
 VIDEO_SUFFIXES = CONTAINERS | {".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv"}
+PICTURE_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # of picture sequences, in and out
 SOUND_SUFFIXES = frozenset(
     {".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".wma"}
 )
@@ -112,6 +113,7 @@ class DubOptions:
     patch_only: bool = False  # write the face patch alone, as a layer with alpha
     allow_8bit: bool = False  # write 8 bits a channel where the source has more
     deinterlace: bool = False  # dub interlaced video, made progressive
+    frame_rate: str | None = None  # of a picture sequence, which does not say it
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
     precision: str = "auto"  # in which the renderer computes: one of PRECISIONS
     overwrite: bool = False
@@ -147,6 +149,8 @@ class DubOptions:
         parse_spans(self.ranges, "--range")
         if self.speech_at is not None:
             parse_moment(self.speech_at, "--speech-at")
+        if self.frame_rate is not None:
+            parse_rate(self.frame_rate, "--frame-rate")
 
 
 DEFAULTS = DubOptions()

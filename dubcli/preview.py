@@ -12,7 +12,7 @@ from dubcli.errors import InputError
 from dubcli.line import Line
 from dubcli.loading import Models
 from dubcli.media.picture import write_png
-from dubcli.media.probe import probe_video
+from dubcli.media.probe import probe_source
 from dubcli.pace import Pace
 from dubcli.pipeline import (
     HALF_CLOSED,
@@ -86,8 +86,8 @@ def preview(
     if count is None:
         count = 0 if at else PREVIEW_MOMENTS
     _check_count(count, 0 if at else 1)
-    info, speeches = probe_video(video), read_lines(audio, also, options)
-    inputs = [video, *(each.info.path for each in speeches)]
+    info, speeches = probe_source(video, options.frame_rate), read_lines(audio, also, options)
+    inputs = [*info.files, *(each.info.path for each in speeches)]
     refuse_output(output, inputs, {".png"}, options)
     if info.frame_count is not None:  # refuse before the work, not after it
         pace = Pace(info.frame_rate, info.stamps)

@@ -23,6 +23,7 @@ from dubcli.batch.worker import Outcome, Task
 from dubcli.config import BatchOptions
 from dubcli.errors import CollectedInputError, InputError
 from dubcli.media.mixing import lines_path, mixed_path
+from dubcli.media.outputs import discard, is_there, place_of, size_of
 from dubcli.media.signing import signed_path
 from dubcli.media.writer import partial_path
 from dubcli.records import Progress
@@ -63,7 +64,7 @@ class Ledger:
             self._note(event_of(STARTED, job, self.plan.folder))
             made = known.made if known is not None and _is_whole(job, known) else None
             resumed = made.fingerprint if made is not None and self.options.resume else ""
-            there = job.output.exists() or (report is not None and report.exists())
+            there = is_there(job.output) or (report is not None and report.exists())
             return Task(job, resumed, there, self.options.resume, report)
         return None
 
@@ -129,7 +130,7 @@ def _refusal(job: Job, known: JobStatus | None, report: Path | None) -> str | No
         return None
     if report is not None and report.exists() and (known is None or known.made is None):
         return f"{report}: exists already and no batch wrote it; move it away or --overwrite"
-    if not job.output.exists():
+    if not is_there(job.output):
         return None
     if known is None or known.made is None:
         return f"{job.output}: exists already and no batch wrote it; move it away or --overwrite"
@@ -141,7 +142,7 @@ def _refusal(job: Job, known: JobStatus | None, report: Path | None) -> str | No
 def _is_whole(job: Job, known: JobStatus) -> bool:
     """Return whether an output has the size that was written down when it was done."""
     made = known.made
-    return made is not None and job.output.is_file() and job.output.stat().st_size == made.size
+    return made is not None and is_there(job.output) and size_of(job.output) == made.size
 
 
 def _sweep(plan: Plan, standing: Standing, report: str | None) -> None:
@@ -150,9 +151,9 @@ def _sweep(plan: Plan, standing: Standing, report: str | None) -> None:
         for left in unfinished(path):
             left.unlink(missing_ok=True)
     for output in (*standing.begun(), *(job.output for job in plan.jobs)):
-        partial = partial_path(output)
+        partial = partial_path(place_of(output))
         for left in (partial, mixed_path(output), lines_path(output), signed_path(partial)):
-            left.unlink(missing_ok=True)
+            discard(left, output)
 
 
 def _event(outcome: Outcome, job: Job, folder: Path) -> Event:

@@ -17,17 +17,19 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from dubcli.batch.check import Named, problem_of_input, problems_of_outputs
+from dubcli.batch.check import Named, problem_of_input, problem_of_video, problems_of_outputs
 from dubcli.batch.records import Job, Plan
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import CollectedInputError, InputError
 from dubcli.line import Line
+from dubcli.media.sequence import is_sequence
 from dubcli.pipeline.fingerprint import settings
 from dubcli.pipeline.lines import refuse_length
 
 FILES = ("video", "speech", "output")
 COLUMNS = (*FILES, *(name for name in settings(DEFAULTS) if name != "audio_encoder"))
 OF_A_LINE = ("face", "speech_at", "ranges")
+CHECKS = {"video": problem_of_video, "speech": problem_of_input}
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 BETWEEN = " \t\r\n,"  # what stands between the items of a JSON list
@@ -207,7 +209,7 @@ def _job(
             problems.append(f"{name} is missing" if value == "" else f"{name} is no text")
             continue
         files[name] = (folder if name == "output" else inputs) / value
-        if name != "output" and (problem := problem_of_input(files[name])):
+        if name in CHECKS and (problem := CHECKS[name](files[name])):
             problems.append(f"{name}: {problem}")
     for name, value in row.values.items():
         if name in FILES or name not in COLUMNS:
@@ -218,6 +220,10 @@ def _job(
             problems.append(str(error))
     if len(files) < len(FILES):
         return problems, None
+    if not is_sequence(files["video"]) and "frame_rate" not in row.values:
+        options = replace(options, frame_rate=None)  # what holds for all rows is not for videos
+    elif is_sequence(files["video"]) == (options.frame_rate is None):
+        problems.append("frame_rate is for a picture sequence, which needs it, and for no video")
     return problems, Job(files["video"], files["speech"], files["output"], options)
 
 

@@ -17,6 +17,7 @@ from dubcli.batch.records import DONE, FAILED, SKIPPED, Job
 from dubcli.config import DubOptions
 from dubcli.errors import DubError, InputError, MediaError
 from dubcli.loading import Models, load_models
+from dubcli.media.outputs import settle
 from dubcli.pipeline import dub
 from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.records import DubReport, Progress
@@ -108,9 +109,7 @@ def _make_folder(job: Job) -> None:
 def _settle(job: Job) -> int:
     """Wait until the disk has the output, and return its size: only then it counts as done."""
     try:
-        with job.output.open("rb+") as file:
-            os.fsync(file.fileno())
-            return os.fstat(file.fileno()).st_size
+        return settle(job.output)
     except OSError as error:
         raise MediaError(
             f"{job.output}: could not be saved ({error.strerror}); make room on the disk"

@@ -149,6 +149,15 @@ Allow8bitOption = Annotated[
 DeinterlaceOption = Annotated[
     bool, typer.Option("--deinterlace", help="Dub interlaced video, made progressive.")
 ]
+FrameRateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frame-rate",
+        metavar="RATE",
+        help="Frame rate of a picture sequence: 25, 23.976, 30000/1001.",
+        show_default=False,
+    ),
+]
 ThreadsOption = Annotated[
     int, typer.Option(help="CPU threads of the networks, 0 to 1024; 0: torch's choice.")
 ]

@@ -18,6 +18,7 @@ from dubcli.media.ducking import FALL_S, STEP_S, ducked_db, speaking
 from dubcli.media.lengths import LengthPlan
 from dubcli.media.line_mix import Placed, mix_lines, mix_warnings
 from dubcli.media.loudness import HIGHEST_DBTP, arrange
+from dubcli.media.outputs import place_of
 from dubcli.media.probe import probe_audio
 from dubcli.media.sound_command import decode_bed, decode_speech_channels
 from dubcli.media.timeline import read_timeline
@@ -123,7 +124,8 @@ def mixed_path(output: Path) -> Path:
         >>> mixed_path(Path("films/out.mp4")).name
         '.out.mp4.partial.w64'
     """
-    return partial_path(output.with_name(f"{output.name}.w64"))
+    place = place_of(output)
+    return partial_path(place.with_name(f"{place.name}.w64"))
 
 
 def mix(

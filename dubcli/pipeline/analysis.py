@@ -15,7 +15,7 @@ from dubcli.line import LARGEST
 from dubcli.loading import FaceModels, load_face_models
 from dubcli.media.picture import read_picture
 from dubcli.media.prefetch import prefetch
-from dubcli.media.probe import probe_video
+from dubcli.media.probe import probe_source
 from dubcli.media.reader import FrameReader
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.records import Analysis, Faces, Facts, Integers, VideoInfo
@@ -70,7 +70,7 @@ def analyze(
         InputError: If the file is no video, shows no face, or not the one that is chosen.
     """
     models = models or load_face_models(options)
-    info, warnings = probe_video(video), list[str]()
+    info, warnings = probe_source(video, options.frame_rate), list[str]()
     people = find_people(info, models, Clock(on_progress), warnings, cache=options.cache)
     return choose_speaker(info, people, models, options.face, warnings).analysis
 
@@ -96,6 +96,7 @@ def find_people(
     Raises:
         InputError: If the video shows no face.
     """
+    warnings += [f"{info.path}: {note}" for note in info.notes]
     faces = _kept_or_found(info, models, clock, warnings, cache)
     if not len(faces.frame):
         raise InputError(
@@ -217,7 +218,12 @@ def _kept_or_found(
     if not cache.use:
         return _track_and_fit(info, models, clock, warnings)
     place = AnalysisCache(
-        info.path, models.tracker, models.morphable, options=cache, warnings=warnings
+        info.path,
+        models.tracker,
+        models.morphable,
+        options=cache,
+        warnings=warnings,
+        files=info.files,
     )
     for _ in clock.watch("hash", place.identify(), place.blocks):
         pass

@@ -23,10 +23,12 @@ from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.line_mix import Placed
 from dubcli.media.mixing import output_sound
+from dubcli.media.outputs import check_sequence_output
 from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
-from dubcli.media.probe import probe_video
+from dubcli.media.probe import probe_source
 from dubcli.media.provenance import Credentials, Mark
+from dubcli.media.sequence import is_pictures
 from dubcli.media.signing import credentials_of
 from dubcli.media.tracks import tracks_of
 from dubcli.media.writer import FrameWriter
@@ -58,9 +60,11 @@ def dub(
     """Make the mouth in a video say other words, and write the result.
 
     Args:
-        video: The file whose speaker is dubbed.
+        video: The file whose speaker is dubbed; or a picture sequence of PNG or TIFF: its pattern
+            (``shot.%04d.png``), its first picture, or its folder.
         audio: The speech: the output's sound, and what its mouth says.
-        output: Where the result goes: .mp4, .m4v, .mov or .mkv.
+        output: Where the result goes: .mp4, .m4v, .mov or .mkv; or a pattern in a folder of its own
+            (``film/shot.%04d.png``, .tif).
         also: Further lines, of the same face at other times or of other faces. The options
             ``face``, ``speech_at`` and ``ranges`` say who says ``audio``, and when; with further
             lines the output is as long as the video.
@@ -81,9 +85,12 @@ def dub(
         MediaError: If ffmpeg fails.
     """
     clock, warnings = Clock(on_progress), list[str]()
-    info, speeches = probe_video(video), read_lines(audio, also, options)
-    inputs = [video, *(each.info.path for each in speeches)]
-    refuse_output(output, inputs, CONTAINERS, options)
+    info, speeches = probe_source(video, options.frame_rate), read_lines(audio, also, options)
+    inputs = [*info.files, *(each.info.path for each in speeches)]
+    if is_pictures(output):
+        check_sequence_output(output, inputs, overwrite=options.overwrite)
+    else:
+        refuse_output(output, inputs, CONTAINERS, options)
     encoding_for(info, output.suffix.lower(), options)  # refuse before the work, not after it
     credentials = credentials_of(options, output)
     if report is not None:
@@ -226,11 +233,13 @@ def _rendered_from(
 
 def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...]]:
     """Return what comes along from the video beside its picture, and what does not."""
-    if ready.options.tracks == "drop":
+    if ready.options.tracks == "drop" or ready.info.pictures is not None:
         return None, ()
     plan = ready.plan
     until_s = max(plan.sound_s, plan.length_s) + MARGIN_S
     carried, said = tracks_of(ready.info.path, output.suffix.lower(), until_s)
+    if is_pictures(output):
+        return None, said
     if ready.options.patch_only:  # belongs to a film, and is none
         return replace(carried, streams=()), ()
     return carried, said

@@ -13,6 +13,7 @@ from dubcli.checkpoints import sha256_of
 from dubcli.config import DubOptions
 from dubcli.errors import InputError
 from dubcli.line import Line
+from dubcli.media.sequence import source_files
 
 # Where and how, not what.
 PLACES = frozenset(
@@ -40,7 +41,8 @@ def fingerprint(
     """Return the SHA-256 of the inputs' bytes, the settings, the weights and dubcli's version.
 
     Args:
-        video: Read through, in constant memory. Its name does not count.
+        video: Read through, in constant memory. Its name does not count; those of a sequence's
+            pictures do, whose numbers the output takes over.
         speech: Likewise.
         options: Of the dub.
         checkpoints: Name -> SHA-256 of the weights in use.
@@ -50,9 +52,9 @@ def fingerprint(
         InputError: If an input cannot be read.
     """
     try:
-        hashes = [_sha256(path, *_state(path)) for path in (video, speech)]
+        hashes = [_sha256(files, _states(files)) for files in (source_files(video), (speech,))]
         person = _picture(options.face)
-        speeches = [_sha256(each.speech, *_state(each.speech)) for each in also]
+        speeches = [_sha256((each.speech,), _states((each.speech,))) for each in also]
         pictures = [_picture(each.face) for each in also]
     except OSError as error:
         raise InputError(
@@ -78,12 +80,16 @@ def _picture(face: str) -> str | None:
     return sha256_of(Path(face)) if Path(face).is_file() else None
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Return what changes when a file is written to."""
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
+def _states(files: tuple[Path, ...]) -> tuple[tuple[int, int], ...]:
+    """Return what changes when a file is written to, of each."""
+    found = [path.stat() for path in files]
+    return tuple((status.st_mtime_ns, status.st_size) for status in found)
 
 
 @lru_cache(maxsize=32)  # of one dub: a batch asks before it, and the dub itself
-def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
-    return sha256_of(path)
+def _sha256(files: tuple[Path, ...], _states: tuple[tuple[int, int], ...]) -> str:
+    """Return the SHA-256 of a file; of pictures, that of theirs and of their numbered names."""
+    if len(files) == 1:
+        return sha256_of(files[0])
+    lines = (f"{sha256_of(path)} {path.name}" for path in files)
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()

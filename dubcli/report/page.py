@@ -17,11 +17,13 @@ import numpy as np
 
 import dubcli
 from dubcli.media.audio import AudioReader
+from dubcli.media.outputs import sound_of
 from dubcli.media.pair import PairWriter, pair_size
 from dubcli.media.prefetch import prefetch
-from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.probe import probe_audio, probe_source
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
+from dubcli.media.sequence import is_pictures
 from dubcli.pace import Pace
 from dubcli.records import Float, Frame
 from dubcli.report.drawing import (
@@ -101,7 +103,8 @@ def clip_path(target: Path) -> Path:
 
 def _write_clip(report: QcReport, clip: Path, playable: int, watch: Watch) -> None:
     """Encode the dub above the source, frame by frame as they belong together."""
-    made = probe_video(report.output)
+    rate = str(report.frame_rate) if is_pictures(report.output) else None
+    made = probe_source(report.output, rate)
     with (
         FrameReader(made, 0, playable) as reader,
         closing(prefetch(reader)) as dubbed,
@@ -109,7 +112,7 @@ def _write_clip(report: QcReport, clip: Path, playable: int, watch: Watch) -> No
         PairWriter(
             clip,
             report.info,
-            sound=report.output,
+            sound=sound_of(report.output),
             frame_count=playable,
             stamps=report.plan.stamps(),
         ) as writer,
@@ -263,7 +266,7 @@ def _partial(report: QcReport, playable: int) -> str:
 def _loudness(report: QcReport) -> Float:
     """Return the waveform of the dub's own sound, over the length of its picture."""
     total = max(1, round(report.plan.length_s * RATE_HZ))
-    with AudioReader(probe_audio(report.output), RATE_HZ) as reader:
+    with AudioReader(probe_audio(sound_of(report.output)), RATE_HZ) as reader:
         loudness = peaks(reader, total)
     if report.pace.stamps is None:
         return loudness
