@@ -186,7 +186,7 @@ class Analysis:
 
 
 # Why a frame shows the source's own face; 0: it may be dubbed.
-NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE = 1, 2, 3, 4
+NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE, TOO_SMALL = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """Pass 2: frames to dubbed frames to a file."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -31,9 +31,9 @@ from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.pipeline.preparation import Ready, prepare
-from dubcli.records import Bytes, Carried, DubReport, Frame, MouthTrack
+from dubcli.records import OUTSIDE, Bytes, Carried, DubReport, Frame, MouthTrack
 from dubcli.report.observe import Observer
-from dubcli.report.records import Curves, QcReport, numbers_of
+from dubcli.report.records import REASONS, Curves, QcReport, numbers_of
 from dubcli.report.write import check_report, write_report
 from dubcli.stages.render import DubbedFrame
 
@@ -256,12 +256,19 @@ def refuse_output(
 
 
 def _coverage_warnings(dubbed: int, ready: Ready) -> Iterator[str]:
-    """Say how many of the frames that were asked for were left as they are."""
+    """Say how many of the frames that were asked for were left as they are, and why."""
     within = ready.plan.within
     length = len(ready) if within is None else int(within.sum())
     if dubbed < length:
         asked = "" if within is None else " of the --range"
         yield (
             f"{length - dubbed} of {length} frames{asked} show no face that can be dubbed "
-            "and are unchanged"
+            f"and are unchanged ({_reasons(ready)})"
         )
+
+
+def _reasons(ready: Ready) -> str:
+    """Return why frames that were asked for stay as they are, the most frequent reason first."""
+    reason = ready.coverage.reason[np.fromiter(ready.plan.indices(), np.int64)]
+    counts = Counter(REASONS[int(each)] for each in reason if each not in (0, OUTSIDE))
+    return ", ".join(f"{name}: {count}" for name, count in counts.most_common())

@@ -21,6 +21,7 @@ from dubcli.media.replay import replayed_frames
 from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people
 from dubcli.pipeline.clock import Clock
 from dubcli.records import (
+    TOO_SMALL,
     Analysis,
     AudioInfo,
     Coverage,
@@ -32,7 +33,7 @@ from dubcli.records import (
     MouthTrack,
     VideoInfo,
 )
-from dubcli.stages.coverage import cover
+from dubcli.stages.coverage import WIDTH_NONE_PX, cover
 from dubcli.stages.render import FaceRenderer, closed_mouth, mask_shape
 from dubcli.stages.select import lip_bank
 from dubcli.stages.sync import (
@@ -172,9 +173,12 @@ def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
     rates_hz = plan.source.rates_hz(len(analysis))
     coverage = cover(analysis, rates_hz, plan.within, speaker.seen)
     if not coverage.able.any():
+        small = (coverage.reason == TOO_SMALL).any()
+        fault = f"narrower than {WIDTH_NONE_PX:.0f} pixels" if small else "turned too far away"
+        wanted = "larger" if small else "seen from the front"
         raise InputError(
-            f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "
-            "give a video in which the speaker's face is seen from the front"
+            f"{info.path}: the face is {fault} in all of its {len(analysis)} frames; "
+            f"give a video in which the speaker's face is {wanted}"
         )
     if not coverage.amount.any():
         raise InputError(

@@ -19,6 +19,7 @@ from dubcli.records import (
     NO_FACE,
     OTHERS,
     OUTSIDE,
+    TOO_SMALL,
     TURNED_AWAY,
     Facts,
     Float,
@@ -34,7 +35,7 @@ CLOSED_SHARE = 0.15  # of the real mouth's range from its 2nd to its 98th percen
 
 # The state of a frame: dubbed, dubbed with low confidence, or why it passed through.
 DUBBED, PARTIAL, TURNED = 0, 10, 11
-PASSED = frozenset({NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE})
+PASSED = frozenset({NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE, TOO_SMALL})
 DOUBTFUL = frozenset({PARTIAL, TURNED})
 REASONS = {
     DUBBED: "dubbed",
@@ -42,6 +43,7 @@ REASONS = {
     OTHERS: "only other faces",
     TURNED_AWAY: "head turned too far",
     OUTSIDE: "outside the range",
+    TOO_SMALL: "face too small",
     PARTIAL: "partial effect",
     TURNED: "head turned over 40 degrees",
 }
