@@ -140,6 +140,7 @@ def prepare(
         face_references=options.face_references,
         person=speaker.person,
         mask=mask_shape(options),
+        bfloat16=models.bfloat16,
     )
     bank = _lip_banks(analysis, speaker.person, usable, options.lip_references)
     last = int(bank.max()) + 1
