@@ -25,6 +25,7 @@ ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray clust
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
 TRACK_MODES = ("keep", "drop")
+COVERED_MODES = ("leave", "dub")
 PRECISIONS = ("auto", "float32", "bfloat16")  # "auto": bfloat16 on CPUs that are built for it
 CODECS = ("source", "h264", "hevc", "prores", "dnxhr", "ffv1")  # "source": the video's own
 
@@ -91,6 +92,7 @@ class DubOptions:
     face: str = "largest"  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
     ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
     speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
+    covered: str = "leave"  # frames in which a hand hides the mouth: one of COVERED_MODES
     mask_grow: float = 0.0  # mm on the face by which the replaced area is larger
     mask_feather: float = 3.125  # mm on the face over which it fades in inside its edge
     debug_mask: bool = False  # tint what is replaced
@@ -140,6 +142,7 @@ class DubOptions:
         _refuse_others(self, "length", LENGTH_MODES)
         _refuse_others(self, "codec", CODECS)
         _refuse_others(self, "tracks", TRACK_MODES)
+        _refuse_others(self, "covered", COVERED_MODES)
         _refuse_others(self, "precision", PRECISIONS)
         if not self.face or (self.face.isdigit() and int(self.face) < 1):
             raise InputError(

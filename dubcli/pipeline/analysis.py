@@ -19,6 +19,7 @@ from dubcli.media.reader import FrameReader
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.records import Analysis, Faces, Facts, Integers, VideoInfo
 from dubcli.stages.fit import fit_faces
+from dubcli.stages.hands import HandFinder
 from dubcli.stages.people import (
     EMBEDDED_ALIKE,
     Embed,
@@ -193,7 +194,12 @@ def _kept_or_found(
     if not cache.use:
         return _track_and_fit(info, models, clock, warnings)
     place = AnalysisCache(
-        info.path, models.tracker, models.morphable, options=cache, warnings=warnings
+        info.path,
+        models.tracker,
+        models.morphable,
+        hands=models.hands,
+        options=cache,
+        warnings=warnings,
     )
     for _ in clock.watch("hash", place.identify(), place.blocks):
         pass
@@ -218,9 +224,10 @@ def _track_and_fit(info: VideoInfo, models: FaceModels, clock: Clock, warnings: 
     with (
         FrameReader(info) as reader,
         Tracker(models.tracker) as tracker,
+        HandFinder(models.hands) as hands,
         closing(prefetch(reader)) as frames,
     ):
-        tracked = clock.watch("track", track(frames, tracker, portraits), info.frame_count)
+        tracked = clock.watch("track", track(frames, tracker, portraits, hands), info.frame_count)
         faces = fit_faces(tracked, models.morphable, portraits)
         if reader.warning:
             warnings.append(reader.warning)

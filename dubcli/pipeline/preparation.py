@@ -21,7 +21,9 @@ from dubcli.media.replay import replayed_frames
 from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people
 from dubcli.pipeline.clock import Clock
 from dubcli.records import (
+    COVERED,
     TOO_SMALL,
+    TURNED_AWAY,
     Analysis,
     AudioInfo,
     Coverage,
@@ -48,6 +50,11 @@ from dubcli.stages.sync import (
 
 BLOCK_FRAMES = 1000  # whose vertices are in memory at once
 AFTERWARDS_S = 1  # of silence after speech that is placed: enough for the mouth to close
+FAULTS = {  # why a face may be dubbed nowhere, and how it should be
+    TURNED_AWAY: ("turned too far away", "seen from the front"),
+    TOO_SMALL: (f"narrower than {WIDTH_NONE_PX:.0f} pixels", "larger"),
+    COVERED: ("hidden by a hand", "seen freely, or add --covered dub"),
+}
 HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as speech
 
 
@@ -123,7 +130,7 @@ def prepare(
     analysis = speaker.analysis
     plan = plan_output(len(analysis), speech.duration_s, info.frame_rate, options, info.stamps)
     warnings += [*plan.warnings(), *sound_warnings(info, plan, options)]
-    coverage = _coverage(info, speaker, plan)
+    coverage = _coverage(info, speaker, plan, options)
     usable = coverage.able > 0
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
@@ -168,15 +175,15 @@ def _lip_banks(analysis: Analysis, person: Integers, usable: Facts, lip: int) ->
     )
 
 
-def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
+def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan, options: DubOptions) -> Coverage:
     """Return where the face is dubbed; refuse if it is nowhere."""
     analysis = speaker.analysis
     rates_hz = plan.source.rates_hz(len(analysis))
-    coverage = cover(analysis, rates_hz, plan.within, speaker.seen)
+    leave = options.covered == "leave"
+    coverage = cover(analysis, rates_hz, plan.within, speaker.seen, leave_covered=leave)
     if not coverage.able.any():
-        small = (coverage.reason == TOO_SMALL).any()
-        fault = f"narrower than {WIDTH_NONE_PX:.0f} pixels" if small else "turned too far away"
-        wanted = "larger" if small else "seen from the front"
+        counts = {number: int((coverage.reason == number).sum()) for number in FAULTS}
+        fault, wanted = FAULTS[max(FAULTS, key=counts.__getitem__)]
         raise InputError(
             f"{info.path}: the face is {fault} in all of its {len(analysis)} frames; "
             f"give a video in which the speaker's face is {wanted}"

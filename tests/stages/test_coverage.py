@@ -1,11 +1,13 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dubcli.config import FACE_CM, FADE_S
-from dubcli.records import NO_FACE, OUTSIDE, TOO_SMALL, TURNED_AWAY, Analysis
+from dubcli.records import COVERED, NO_FACE, OUTSIDE, TOO_SMALL, TURNED_AWAY, Analysis
 from dubcli.stages.coverage import WIDTH_FULL_PX, WIDTH_NONE_PX, YAW_FULL, YAW_NONE, cover
+from dubcli.stages.track import LOOK_EVERY
 
 RATE_HZ = 25.0  # at which the effect fades over FADE_S * 25 = 5 frames
 FLOAT_TOLERANCE = 1e-5  # float32 sums of ramps
@@ -96,6 +98,19 @@ def test_effect_fades_before_and_after_a_face_that_is_too_small() -> None:
     got = cover(made_analysis([1] * 9, [0] * 9, [0] * 9, width_px), RATE_HZ)
     assert got.amount == pytest.approx([0.8, 0.6, 0.4, 0.2, 0, 0.2, 0.4, 0.6, 0.8], abs=1e-5)
     assert got.able == pytest.approx(got.amount)  # nor are references taken from there
+
+
+def test_frames_under_a_hand_are_left_unless_they_are_to_be_dubbed() -> None:
+    covered = np.arange(7) == 3
+    analysis = replace(made_analysis([1] * 7, [0] * 7, [0] * 7), covered=covered)
+    left, dubbed = (cover(analysis, RATE_HZ, leave_covered=leave) for leave in (True, False))
+    assert LOOK_EVERY == 3  # so a hand that is seen may have been there for two frames
+    assert left.amount == pytest.approx([0.2, 0, 0, 0, 0.2, 0.4, 0.6], abs=FLOAT_TOLERANCE)
+    assert left.able == pytest.approx(left.amount)  # nor are references taken from there
+    assert left.reason.tolist() == [0, COVERED, COVERED, COVERED, 0, 0, 0]
+    cut = cover(replace(analysis, shot=np.arange(7) // 2), RATE_HZ)
+    assert cut.amount == pytest.approx([1, 1, 0, 0, 1, 1, 1])
+    assert (dubbed.amount.tolist(), dubbed.reason.tolist()) == ([1] * 7, [0] * 7)
 
 
 def test_effect_ramps_where_a_head_turns_away_in_one_frame() -> None:
