@@ -1,7 +1,7 @@
 """Analyses of videos, kept by content: a second dub of the same video need not track it again.
 
 An entry is a safetensors file of a few hundred bytes a frame, named after a SHA-256 of all that an
-analysis follows from: the video's bytes, the tracker's file, the basis, the code that tracks and
+analysis follows from: the video's bytes, the networks' files, the basis, the code that tracks and
 fits, and the versions of the libraries it calls. The name, size and date of the video are not in
 it: a copy is found again, and an edit that keeps the date is not mistaken for the old file. The
 decoder's version is left out, because asking ffmpeg would start a program for it. An entry holds
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "DUBCLI_CACHE"
-FORMAT = "2"  # of the entries
+FORMAT = "3"  # of the entries
 BLOCK_BYTES = 1 << 20
 MEGABYTE = 1_000_000
 DAY_S = 86400
@@ -53,6 +53,7 @@ MADE_BY = (  # modules whose code an analysis follows from
     "dubcli.media.reader",
     "dubcli.media.command",
     "dubcli.stages.track",
+    "dubcli.stages.hands",
     "dubcli.stages.fit",
     "dubcli.stages.portraits",
     "dubcli.geometry.camera",
@@ -119,6 +120,7 @@ class AnalysisCache:
         video: The file.
         tracker: The tracker's file.
         morphable: The basis.
+        hands: The file of the network that finds hands.
         options: Where, and how much.
         warnings: Receives what the user should know.
         files: What it is read from, in order; empty: the file alone.
@@ -130,6 +132,7 @@ class AnalysisCache:
         tracker: Path,
         morphable: "MorphableModel",
         *,
+        hands: Path,
         options: CacheOptions,
         warnings: list[str],
         files: Sequence[Path] = (),
@@ -138,7 +141,7 @@ class AnalysisCache:
         self._video = video
         self._files = files or (video,)
         self._name = video.name.encode(errors="backslashreplace").decode()
-        self._tracker, self._morphable = tracker, morphable
+        self._tracker, self._hands, self._morphable = tracker, hands, morphable
         self._folder = cache_folder(options.folder)
         self._limit_bytes = options.limit_mb * MEGABYTE
         self._warnings = warnings
@@ -167,7 +170,10 @@ class AnalysisCache:
                     while block := stream.read(BLOCK_BYTES):
                         digest.update(block)
                         yield
-            parts = [digest.hexdigest(), *_provenance(self._tracker, self._morphable)]
+            parts = [
+                digest.hexdigest(),
+                *_provenance((self._tracker, self._hands), self._morphable),
+            ]
         except (OSError, PackageNotFoundError) as error:
             self._warn(f"{self._video}: cannot be looked up in the cache ({error})")
             return
@@ -283,10 +289,11 @@ def clear(folder: Path, older_than_days: float = 0.0) -> Removed:
     return Removed(count, size)
 
 
-def _provenance(tracker: Path, morphable: "MorphableModel") -> Iterator[str]:
+def _provenance(networks: tuple[Path, ...], morphable: "MorphableModel") -> Iterator[str]:
     """Yield all but the video that an analysis follows from."""
     yield " ".join([FORMAT, *(each.name for each in fields(Faces))])
-    yield hashlib.sha256(tracker.read_bytes()).hexdigest()
+    for network in networks:
+        yield hashlib.sha256(network.read_bytes()).hexdigest()
     basis = {each.name: np.asarray(getattr(morphable, each.name)) for each in fields(morphable)}
     yield _checksum(basis)
     for name in MADE_BY:

@@ -28,6 +28,7 @@ ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray clust
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
 TRACK_MODES = ("keep", "drop")
+COVERED_MODES = ("leave", "dub")
 PRECISIONS = ("auto", "float32", "bfloat16")  # "auto": bfloat16 on CPUs that are built for it
 CODECS = ("source", "h264", "hevc", "prores", "dnxhr", "ffv1")  # "source": the video's own
 
@@ -36,6 +37,7 @@ BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
 SEGMENT_FRAMES = 250  # of an output that are encoded as one part: what a crash may cost
+FACE_CM = 15.0  # what a face is wide
 FADE_S = Fraction(1, 5)  # the effect fades in and out over this long beside frames without it
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically
 
@@ -93,6 +95,7 @@ class DubOptions:
     face: str = LARGEST  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
     ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
     speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
+    covered: str = "leave"  # frames in which a hand hides the mouth: one of COVERED_MODES
     mask_grow: float = 0.0  # mm on the face by which the replaced area is larger
     mask_feather: float = 3.125  # mm on the face over which it fades in inside its edge
     debug_mask: bool = False  # tint what is replaced
@@ -143,6 +146,7 @@ class DubOptions:
         _refuse_others(self, "length", LENGTH_MODES)
         _refuse_others(self, "codec", CODECS)
         _refuse_others(self, "tracks", TRACK_MODES)
+        _refuse_others(self, "covered", COVERED_MODES)
         _refuse_others(self, "precision", PRECISIONS)
         refuse_nobody(self.face)
         _refuse_others(self, "audio", AUDIO_MODES)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dubcli.config import DEFAULTS, DubOptions
+from dubcli.config import DEFAULTS, FACE_CM, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import FaceModels, load_face_models
 from dubcli.media.picture import write_png
@@ -20,7 +20,6 @@ from dubcli.records import Bytes, Faces, FacesReport, Integers, SeenPerson, Vide
 from dubcli.sheet import Portrait, draw_portraits
 from dubcli.timecode import format_time
 
-FACE_CM = 15.0  # what a face is wide
 TILE_CM = 40.0  # across a tile: head and shoulders
 MOST_TILES = 24  # of one sheet; the less prominent ones are only listed
 HOLD_S = 0.5  # an absence that is shorter does not divide a stretch

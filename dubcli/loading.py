@@ -35,6 +35,7 @@ from dubcli.networks.sync_expert import SyncExpert
 WHISPER = "whisper-tiny-en-enc3"
 HUBERT = "hubert-compact"
 TRACKER, BASIS, GEOMETRY, RENDERER = "face-landmarker", "basis", "geometry", "renderer"
+HANDS = "hand-landmarker"
 STYLE_ENCODER = "style-encoder"
 SYNC_VERTICES, SYNC_PIXELS = "sync-vertices", "sync-pixels"  # may serve as losses
 SYNC_MEASURE = "sync-measure"  # measures, and is never a loss
@@ -46,6 +47,7 @@ class FaceModels:
 
     tracker: Path
     morphable: MorphableModel
+    hands: Path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +131,7 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
     return Models(
         verified_file(root, TRACKER),
         load_basis(root),
+        verified_file(root, HANDS),
         load_audio_encoder(options.audio_encoder, root).to(device),
         lip_sync.to(device),
         renderer.to(device),
@@ -185,7 +188,7 @@ def _bfloat16(precision: str, device: torch.device) -> bool:
 def _used(options: DubOptions) -> tuple[str, ...]:
     """Return the names of the checkpoints that a dub needs."""
     geometry = geometry_for(options.audio_encoder)
-    return (TRACKER, BASIS, options.audio_encoder, geometry, RENDERER)
+    return (TRACKER, HANDS, BASIS, options.audio_encoder, geometry, RENDERER)
 
 
 def verified_checkpoints(options: DubOptions = DEFAULTS) -> dict[str, str]:
@@ -219,7 +222,7 @@ def load_face_models(options: DubOptions = DEFAULTS) -> FaceModels:
     if options.threads:
         torch.set_num_threads(options.threads)
     root = models_root(options.models)
-    return FaceModels(verified_file(root, TRACKER), load_basis(root))
+    return FaceModels(verified_file(root, TRACKER), load_basis(root), verified_file(root, HANDS))
 
 
 def load_style_encoder(root: Path) -> StyleEncoder:

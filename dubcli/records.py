@@ -179,6 +179,7 @@ class TrackedFace:
     shot: int  # counts up at every cut
     landmarks_px: Float  # [V, 3] x right, y down, z away from the camera; pixels of the frame
     track: int = 0  # the same face in neighbouring frames of a shot; counts through the video
+    covered: bool = False  # whether a hand hides a part of the lower face
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,6 +203,7 @@ class Faces:
     translation_px: Float  # [F, 2] where the head's origin falls in the frame
     scale_px: Float  # [F] pixels per centimetre
     lip_aperture: Float  # [F] cm
+    covered: Facts  # [F] whether a hand hides a part of the lower face
     shot: Integers  # [T] of every frame
     portrait: Bytes  # [K, S, S, 3] each track's most frontal and largest face, laid straight
     portrait_frame: Integers  # [K] the frame it is from
@@ -223,6 +225,7 @@ class Analysis:
     shot: Integers  # [T]
     valid: Facts  # [T]
     lip_aperture: Float  # [T] cm between the inner lips, of the canonical geometry {alpha, beta, 0}
+    covered: Facts | None = None  # [T] a hand hides a part of the lower face; None: nobody looked
 
     def __len__(self) -> int:
         """Return the number of frames T."""
@@ -230,7 +233,7 @@ class Analysis:
 
 
 # Why a frame shows the source's own face; 0: it may be dubbed.
-NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE = 1, 2, 3, 4
+NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE, TOO_SMALL, COVERED = 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
 CLIP, SPEECH = ROOT / "tests/media_files/carphone.mp4", ROOT / "examples/media/speech.wav"
 ROWS = 40
-ENTRY_BYTES = 372 * ROWS + 2 * (48 + 8)  # rows and portraits; the header comes on top
+ENTRY_BYTES = 373 * ROWS + 2 * (48 + 8)  # rows and portraits; the header comes on top
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,7 @@ def some_faces(seed: int = 1) -> Faces:
         translation_px=floats(ROWS, 2),
         scale_px=floats(ROWS),
         lip_aperture=floats(ROWS),
+        covered=noise.random(ROWS) < 0.5,
         shot=np.arange(ROWS, dtype=np.int64) // 7,
         portrait=noise.integers(0, 256, (2, 4, 4, 3), np.uint8),
         portrait_frame=np.arange(2, dtype=np.int64),
@@ -84,7 +85,12 @@ def place(
     options = CacheOptions(folder=folder, limit_mb=limit_mb)
     warnings = [] if said is None else said
     found = AnalysisCache(
-        video, models.tracker, models.morphable, options=options, warnings=warnings
+        video,
+        models.tracker,
+        models.morphable,
+        hands=models.hands,
+        options=options,
+        warnings=warnings,
     )
     for _ in found.identify():
         pass

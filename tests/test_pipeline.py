@@ -363,7 +363,9 @@ def test_frames_without_a_face_pass_through_and_mov_keeps_every_sample(
     source, frames = read(video), read(output)
     assert numbers(frames) == list(range(18))
     assert (report.frames, report.dubbed_frames) == (18, 13)
-    assert report.warnings == ("5 of 18 frames show no face that can be dubbed and are unchanged",)
+    assert report.warnings == (
+        "5 of 18 frames show no face that can be dubbed and are unchanged (no face: 5)",
+    )
     assert report.report == page
     assert "report" in report.seconds
     noted = json.loads(page.read_text())

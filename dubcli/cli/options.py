@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dubcli.config import AUDIO_MODES, CODECS, LENGTH_MODES, PRECISIONS, TRACK_MODES
+from dubcli.config import AUDIO_MODES, CODECS, COVERED_MODES, LENGTH_MODES, PRECISIONS, TRACK_MODES
 
 VideoArgument = Annotated[
     Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
@@ -62,6 +62,12 @@ SpeechAtOption = Annotated[
         metavar="TIME",
         help="When the speech begins; alone: dub the face for as long as it lasts.",
         show_default="start of the first --range, else of the video",
+    ),
+]
+CoveredOption = Annotated[
+    str,
+    typer.Option(
+        help="Frames in which a hand hides the mouth: " + " or ".join(COVERED_MODES) + "."
     ),
 ]
 AlsoOption = Annotated[

@@ -20,6 +20,7 @@ from dubcli.media.reader import FrameReader
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.records import Analysis, Faces, Facts, Integers, VideoInfo
 from dubcli.stages.fit import fit_faces
+from dubcli.stages.hands import HandFinder
 from dubcli.stages.people import (
     EMBEDDED_ALIKE,
     Embed,
@@ -221,6 +222,7 @@ def _kept_or_found(
         info.path,
         models.tracker,
         models.morphable,
+        hands=models.hands,
         options=cache,
         warnings=warnings,
         files=info.files,
@@ -248,9 +250,10 @@ def _track_and_fit(info: VideoInfo, models: FaceModels, clock: Clock, warnings: 
     with (
         FrameReader(info) as reader,
         Tracker(models.tracker) as tracker,
+        HandFinder(models.hands) as hands,
         closing(prefetch(reader)) as frames,
     ):
-        tracked = clock.watch("track", track(frames, tracker, portraits), info.frame_count)
+        tracked = clock.watch("track", track(frames, tracker, portraits, hands), info.frame_count)
         faces = fit_faces(tracked, models.morphable, portraits)
         if reader.warning:
             warnings.append(reader.warning)

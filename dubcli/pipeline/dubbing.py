@@ -1,7 +1,7 @@
 """Pass 2: frames to dubbed frames to a file."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +21,7 @@ from dubcli.loading import Models
 from dubcli.media.binary import ffmpeg_facts
 from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
+from dubcli.media.lengths import LengthPlan
 from dubcli.media.line_mix import Placed
 from dubcli.media.mixing import output_sound
 from dubcli.media.outputs import check_sequence_output
@@ -37,9 +38,9 @@ from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.pipeline.lines import Spoken, read_lines, whole_plan
 from dubcli.pipeline.painting import Painted, render_together
 from dubcli.pipeline.preparation import Ready, prepare
-from dubcli.records import Bytes, Carried, DubReport, Frame, MouthTrack
+from dubcli.records import OUTSIDE, Bytes, Carried, DubReport, Frame, Integers, MouthTrack
 from dubcli.report.observe import Observer
-from dubcli.report.records import Curves, QcReport, SaidLine, foremost, numbers_of
+from dubcli.report.records import REASONS, Curves, QcReport, SaidLine, foremost, numbers_of
 from dubcli.report.write import check_report, write_report
 
 MARGIN_S = Fraction(1, 1000)  # by which tracks of the source may outlast the output: rounding
@@ -181,13 +182,21 @@ class _Tally:
             if dubbed >= length:
                 continue
             asked = "" if plan.within is None else " of the --range"
+            why = _reasons(part.coverage.reason, plan)
             yield (
                 f"{length - dubbed} of {length} frames{asked} show no face that can be dubbed "
-                "and are unchanged"
+                f"and are unchanged ({why})"
                 if len(self._ready.lines) == 1
                 else f"--face {part.lines[0].speech.line.face}: in {length - dubbed} of the "
-                f"{length} frames of its lines it cannot be dubbed, and is unchanged"
+                f"{length} frames of its lines it cannot be dubbed, and is unchanged ({why})"
             )
+
+
+def _reasons(reason: Integers, plan: LengthPlan) -> str:
+    """Return why frames that were asked for stay as they are, the most frequent reason first."""
+    of_output = reason[np.fromiter(plan.indices(), np.int64)]
+    counts = Counter(REASONS[int(each)] for each in of_output if each not in (0, OUTSIDE))
+    return ", ".join(f"{name}: {count}" for name, count in counts.most_common())
 
 
 def _placed(lines: Sequence[Spoken]) -> list[Placed]:

@@ -32,6 +32,9 @@ from dubcli.pipeline.lines import (
     whole_plan,
 )
 from dubcli.records import (
+    COVERED,
+    TOO_SMALL,
+    TURNED_AWAY,
     Analysis,
     Coverage,
     Facts,
@@ -42,7 +45,7 @@ from dubcli.records import (
     MouthTrack,
     VideoInfo,
 )
-from dubcli.stages.coverage import cover
+from dubcli.stages.coverage import WIDTH_NONE_PX, cover
 from dubcli.stages.render import FaceRenderer, closed_mouth, load_lip_banks, mask_shape
 from dubcli.stages.select import lip_bank
 from dubcli.stages.sync import (
@@ -58,6 +61,11 @@ from dubcli.timecode import format_time
 
 BLOCK_FRAMES = 1000  # whose vertices are in memory at once
 AFTERWARDS_S = 1  # of silence after speech that is placed: enough for the mouth to close
+FAULTS = {  # why a face may be dubbed nowhere, and how it should be
+    TURNED_AWAY: ("turned too far away", "seen from the front"),
+    TOO_SMALL: (f"narrower than {WIDTH_NONE_PX:.0f} pixels", "larger"),
+    COVERED: ("hidden by a hand", "seen freely, or add --covered dub"),
+}
 HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as speech
 
 
@@ -194,7 +202,7 @@ def _part(
 ) -> Part:
     """Return a face with the motion of all of its lines; its renderer has no references yet."""
     analysis, plan = speaker.analysis, whole_plan(lines)
-    coverage = _coverage(info, speaker, plan)
+    coverage = _coverage(info, speaker, plan, options)
     started = time.perf_counter()
     motion = _motion(lines, plan, analysis, coverage.able > 0, models, draw)
     clock.add("speech", time.perf_counter() - started)
@@ -231,15 +239,18 @@ def _lip_banks(speaker: Speaker, usable: Facts, lip: int) -> Integers:
     )
 
 
-def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
+def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan, options: DubOptions) -> Coverage:
     """Return where a face is dubbed; refuse if it could be nowhere."""
     analysis = speaker.analysis
     rates_hz = plan.source.rates_hz(len(analysis))
-    coverage = cover(analysis, rates_hz, plan.within, speaker.seen)
+    leave = options.covered == "leave"
+    coverage = cover(analysis, rates_hz, plan.within, speaker.seen, leave_covered=leave)
     if not coverage.able.any():
+        counts = {number: int((coverage.reason == number).sum()) for number in FAULTS}
+        fault, wanted = FAULTS[max(FAULTS, key=counts.__getitem__)]
         raise InputError(
-            f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "
-            "give a video in which the speaker's face is seen from the front"
+            f"{info.path}: the face is {fault} in all of its {len(analysis)} frames; "
+            f"give a video in which the speaker's face is {wanted}"
         )
     return coverage
 

@@ -17,9 +17,11 @@ from dubcli.config import DubOptions
 from dubcli.media.lengths import LengthPlan
 from dubcli.pace import Pace
 from dubcli.records import (
+    COVERED,
     NO_FACE,
     OTHERS,
     OUTSIDE,
+    TOO_SMALL,
     TURNED_AWAY,
     Facts,
     Float,
@@ -35,7 +37,7 @@ CLOSED_SHARE = 0.15  # of the real mouth's range from its 2nd to its 98th percen
 
 # The state of a frame: dubbed, dubbed with low confidence, or why it passed through.
 DUBBED, PARTIAL, TURNED = 0, 10, 11
-PASSED = frozenset({NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE})
+PASSED = frozenset({NO_FACE, OTHERS, TURNED_AWAY, OUTSIDE, TOO_SMALL, COVERED})
 DOUBTFUL = frozenset({PARTIAL, TURNED})
 REASONS = {
     DUBBED: "dubbed",
@@ -43,6 +45,8 @@ REASONS = {
     OTHERS: "only other faces",
     TURNED_AWAY: "head turned too far",
     OUTSIDE: "outside the range",
+    TOO_SMALL: "face too small",
+    COVERED: "hand before the mouth",
     PARTIAL: "partial effect",
     TURNED: "head turned over 40 degrees",
 }

@@ -191,6 +191,7 @@ class _Rows:
         for name, array in (
             ("frame", frame),
             ("track", np.full(len(frame), track, dtype=np.int64)),
+            ("covered", np.array([face.covered for face in faces[own]], dtype=np.bool_)),
             ("alpha", fitted.alpha.expand(len(frame), -1).numpy()),
             ("beta", fitted.beta[own].numpy()),
             ("rotation", fitted.rotation[own].numpy()),
@@ -238,6 +239,7 @@ def fit_faces(
         for name in ("frame", "track")
     )
     order: Integers = np.lexsort((track, at))
+    covered = np.concatenate([np.zeros(0, np.bool_), *rows.blocks.get("covered", [])])
     arrays = {
         name: np.concatenate([np.zeros((0, *width), np.float32), *rows.blocks.get(name, [])])[order]
         for name, width in widths.items()
@@ -246,6 +248,7 @@ def fit_faces(
         frame=at[order],
         track=track[order],
         **arrays,
+        covered=covered[order],
         shot=np.array(shots, dtype=np.int64),
         portrait=portraits.pictures(),
         portrait_frame=portraits.frames(),

@@ -112,6 +112,8 @@ def of_rows(faces: Faces, chosen: Facts) -> Analysis:
 
     valid = np.zeros(len(faces), dtype=np.bool_)
     valid[frame] = True
+    covered = np.zeros(len(faces), dtype=np.bool_)
+    covered[frame] = faces.covered[chosen]
     return Analysis(
         alpha=spread(faces.alpha),
         beta=spread(faces.beta),
@@ -121,6 +123,7 @@ def of_rows(faces: Faces, chosen: Facts) -> Analysis:
         shot=faces.shot,
         valid=valid,
         lip_aperture=spread(faces.lip_aperture),
+        covered=covered,
     )
 
 

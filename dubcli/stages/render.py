@@ -206,7 +206,8 @@ class FaceRenderer:
     def _see(self, frame: Frame) -> _Seen:
         """Crop and encode a source frame as a face reference, if any frame can use it."""
         t = frame.index
-        if not self._analysis.valid[t] or not self._near[t]:
+        hidden = self._analysis.covered is not None and bool(self._analysis.covered[t])
+        if not self._analysis.valid[t] or not self._near[t] or (hidden and not self._amount[t]):
             return _Seen(frame, None, None, None)
         crop = crop_of(self._analysis, t)
         picture = cut_out(frame.rgb, crop)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
@@ -22,12 +22,16 @@ from dubcli.errors import InputError
 from dubcli.records import Bytes, Float, Frame, TrackedFace, TrackedFrame
 from dubcli.stages.portraits import Portraits
 
+if TYPE_CHECKING:
+    from dubcli.stages.hands import HandFinder
+
 log = logging.getLogger(__name__)
 
 MESH_VERTICES = 468
 STDERR = 2  # the file descriptor
 WARM_UP_PX = 64  # side of the first, empty picture
 MAX_FACES = 4  # that are followed at a time
+LOOK_EVERY = 3  # frames: hands are looked for in the first of so many
 CUT_THUMBNAIL = (32, 18)  # pixels; small enough that motion inside a shot changes little
 # Grey levels between neighbouring thumbnails, mean beside their median: a lamp is no cut. Of 2146
 # joins of two clips 97.4 % lie above 20 and 96.4 % above 25, of 7754 pairs of neighbours in 85
@@ -51,7 +55,7 @@ class Tracker:
     def __init__(self, model: Path) -> None:
         """Load the network."""
         try:
-            with _quiet_stderr():
+            with quiet_stderr():
                 self._network: Any = _open_network(model)
                 self._detect(np.zeros((WARM_UP_PX, WARM_UP_PX, 3), dtype=np.uint8))
         except OSError as error:
@@ -114,7 +118,7 @@ def _open_network(model: Path) -> Any:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Keep MediaPipe's start-up log off the terminal: its C++ part writes past Python to stderr.
 
     Only its start and its first picture write; errors come as exceptions and are not hidden.
@@ -207,7 +211,10 @@ def match(known: Mapping[int, Float], meshes: Sequence[Float]) -> dict[int, int]
 
 
 def track(
-    frames: Iterable[Frame], tracker: Tracker, portraits: Portraits
+    frames: Iterable[Frame],
+    tracker: Tracker,
+    portraits: Portraits,
+    hands: "HandFinder | None" = None,
 ) -> Iterator[TrackedFrame]:
     """Yield the faces of each frame.
 
@@ -215,16 +222,26 @@ def track(
         frames: Pictures in order.
         tracker: The landmark network.
         portraits: Is shown every face.
+        hands: Is asked about every face in every ``LOOK_EVERY``-th frame, and when it is new; the
+            frames after it are taken to be alike. None: no hand is looked for.
 
     Yields:
         One item a frame. ``shot`` counts up at every cut, ``track`` at every face that is new.
     """
     follower = Follower()
+    covered: dict[int, bool] = {}  # of the faces of the frame before, by their tracks
     for frame in frames:
         meshes = tracker.meshes_px(frame.rgb)
         tracks = follower.follow(frame.rgb, meshes)
+        known = {} if frame.index % LOOK_EVERY == 0 else covered
+        covered = {
+            number: known[number]
+            if number in known
+            else hands is not None and hands.covered(frame.rgb, mesh)
+            for mesh, number in zip(meshes, tracks, strict=True)
+        }
         faces = tuple(
-            TrackedFace(frame.index, follower.shot, mesh, number)
+            TrackedFace(frame.index, follower.shot, mesh, number, covered[number])
             for mesh, number in zip(meshes, tracks, strict=True)
         )
         for face in faces:

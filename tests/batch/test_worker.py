@@ -76,6 +76,7 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "ranges": "1-2",
         "face": "2",
         "debug_mask": True,
+        "covered": "dub",
         "speech_at": "0:01",
         "frame_rate": "24",
         "precision": "float32",

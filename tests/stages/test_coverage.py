@@ -1,17 +1,24 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from dubcli.config import FADE_S
-from dubcli.records import NO_FACE, OUTSIDE, TURNED_AWAY, Analysis
-from dubcli.stages.coverage import YAW_FULL, YAW_NONE, cover
+from dubcli.config import FACE_CM, FADE_S
+from dubcli.records import COVERED, NO_FACE, OUTSIDE, TOO_SMALL, TURNED_AWAY, Analysis
+from dubcli.stages.coverage import WIDTH_FULL_PX, WIDTH_NONE_PX, YAW_FULL, YAW_NONE, cover
+from dubcli.stages.track import LOOK_EVERY
 
 RATE_HZ = 25.0  # at which the effect fades over FADE_S * 25 = 5 frames
 FLOAT_TOLERANCE = 1e-5  # float32 sums of ramps
 
 
-def made_analysis(valid: Sequence[int], shot: Sequence[int], turn: Sequence[float]) -> Analysis:
+def made_analysis(
+    valid: Sequence[int],
+    shot: Sequence[int],
+    turn: Sequence[float],
+    width_px: Sequence[float] | float = 150.0,
+) -> Analysis:
     count = len(valid)
     rotation = np.zeros((count, 3), np.float32)
     rotation[:, 1] = turn  # about the vertical axis
@@ -21,7 +28,7 @@ def made_analysis(valid: Sequence[int], shot: Sequence[int], turn: Sequence[floa
         beta=np.zeros((count, 4), np.float32),
         rotation=rotation,
         translation_px=np.zeros((count, 2), np.float32),
-        scale_px=zero,
+        scale_px=np.full(count, width_px, np.float32) / np.float32(FACE_CM),
         shot=np.array(shot, np.int64),
         valid=np.array(valid, np.bool_),
         lip_aperture=zero,
@@ -68,6 +75,42 @@ def test_effect_falls_from_full_to_none_as_the_head_turns_away(sign: int) -> Non
         (3.0, 0.0),
     ):
         assert amounts("xx", turn=sign * turn) == pytest.approx([level] * 2, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("width_px", "level"),
+    [
+        (WIDTH_FULL_PX + 1, 1.0),
+        ((WIDTH_FULL_PX + WIDTH_NONE_PX) / 2, 0.5),
+        (WIDTH_NONE_PX - 1, 0.0),
+    ],
+)
+def test_effect_falls_from_full_to_none_as_the_face_gets_small(
+    width_px: float, level: float
+) -> None:
+    got = cover(made_analysis([1, 1], [0, 0], [0, 0], width_px), RATE_HZ)
+    assert got.amount == pytest.approx([level] * 2, abs=FLOAT_TOLERANCE)
+    assert got.reason.tolist() == [0 if level else TOO_SMALL] * 2
+
+
+def test_effect_fades_before_and_after_a_face_that_is_too_small() -> None:
+    width_px = [150.0] * 4 + [WIDTH_NONE_PX - 5] + [150.0] * 4
+    got = cover(made_analysis([1] * 9, [0] * 9, [0] * 9, width_px), RATE_HZ)
+    assert got.amount == pytest.approx([0.8, 0.6, 0.4, 0.2, 0, 0.2, 0.4, 0.6, 0.8], abs=1e-5)
+    assert got.able == pytest.approx(got.amount)  # nor are references taken from there
+
+
+def test_frames_under_a_hand_are_left_unless_they_are_to_be_dubbed() -> None:
+    covered = np.arange(7) == 3
+    analysis = replace(made_analysis([1] * 7, [0] * 7, [0] * 7), covered=covered)
+    left, dubbed = (cover(analysis, RATE_HZ, leave_covered=leave) for leave in (True, False))
+    assert LOOK_EVERY == 3  # so a hand that is seen may have been there for two frames
+    assert left.amount == pytest.approx([0.2, 0, 0, 0, 0.2, 0.4, 0.6], abs=FLOAT_TOLERANCE)
+    assert left.able == pytest.approx(left.amount)  # nor are references taken from there
+    assert left.reason.tolist() == [0, COVERED, COVERED, COVERED, 0, 0, 0]
+    cut = cover(replace(analysis, shot=np.arange(7) // 2), RATE_HZ)
+    assert cut.amount == pytest.approx([1, 1, 0, 0, 1, 1, 1])
+    assert (dubbed.amount.tolist(), dubbed.reason.tolist()) == ([1] * 7, [0] * 7)
 
 
 def test_effect_ramps_where_a_head_turns_away_in_one_frame() -> None:

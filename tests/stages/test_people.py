@@ -36,6 +36,7 @@ def faces(*tracks: tuple[str, float, str]) -> Faces:
         translation_px=np.zeros((count, 2), np.float32),
         scale_px=np.array([row[2] for row in rows], np.float32),
         lip_aperture=np.zeros(count, np.float32),
+        covered=np.array([row[0] % 2 == 1 for row in rows]),
         shot=shot.astype(np.int64),
         portrait=np.stack([np.full((2, 2, 3), ord(name[0]), np.uint8) for *_, name in tracks]),
         portrait_frame=np.zeros(len(tracks), np.int64),
@@ -104,5 +105,7 @@ def test_analysis_has_a_row_a_frame_and_no_face_where_none_is_chosen() -> None:
     assert analysis.valid.tolist() == [t in {0, 1, 5} for t in range(FRAMES)]
     assert analysis.beta[[0, 1, 5], 0].tolist() == given.beta[chosen, 0].tolist()
     assert not analysis.scale_px[~analysis.valid].any()
+    assert analysis.covered is not None
+    assert np.flatnonzero(analysis.covered).tolist() == [1, 5]  # as their rows say
     assert analysis.shot.tolist() == [0] * 2 + [1] * 10
     assert person_of_frames(given, np.array([4, 5]), chosen)[[0, 2]].tolist() == [4, NOBODY]

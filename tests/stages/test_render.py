@@ -163,9 +163,8 @@ def render(network: DualAttentionRenderer, draw: WindowDrawer) -> Renders:
 
 
 def first(analysis: Analysis, count: int) -> Analysis:
-    return Analysis(
-        **{name: getattr(analysis, name)[:count] for name in Analysis.__dataclass_fields__}
-    )
+    columns = {name: getattr(analysis, name) for name in Analysis.__dataclass_fields__}
+    return Analysis(**{name: None if c is None else c[:count] for name, c in columns.items()})
 
 
 def negative(index: int) -> list[Bytes]:

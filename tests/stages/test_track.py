@@ -12,9 +12,18 @@ from dubcli.geometry.morphable import (
 )
 from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
-from dubcli.records import Bytes, Frame
+from dubcli.records import Bytes, Frame, TrackedFace
 from dubcli.stages.portraits import SIDE, TEMPLATE, Portraits, frontality, straight
-from dubcli.stages.track import CUT_JUMP, CUT_ZOOM, MESH_VERTICES, Follower, Tracker, match, track
+from dubcli.stages.track import (
+    CUT_JUMP,
+    CUT_ZOOM,
+    LOOK_EVERY,
+    MESH_VERTICES,
+    Follower,
+    Tracker,
+    match,
+    track,
+)
 
 FILM = Path(__file__).parents[2] / "examples" / "media" / "franck.mp4"
 MOVED_PX = 12.0  # what the tracker may be off by on a shifted picture of a 300 px face
@@ -110,6 +119,31 @@ def test_tracking_yields_an_item_a_frame_and_counts_shots(tracker: Tracker, fram
     assert portraits.pictures().shape == (2, SIDE, SIDE, 3)
     assert portraits.frames().tolist() == [5, 8]
     assert list(track([], tracker, Portraits())) == []
+
+
+def test_hands_are_looked_for_in_some_frames_and_where_a_face_is_new() -> None:
+    asked: list[int] = []
+
+    class Faces:
+        def meshes_px(self, rgb: Bytes) -> list[np.ndarray]:
+            return [face_at(100), face_at(200)][: 1 + (rgb[0, 0, 0] >= 4)]
+
+    class Hands:
+        def covered(self, rgb: Bytes, mesh: np.ndarray) -> bool:
+            asked.append(int(rgb[0, 0, 0]))
+            return asked[-1] < LOOK_EVERY
+
+    class Nothing:
+        def show(self, rgb: Bytes, face: TrackedFace) -> None:
+            pass
+
+    frames = [Frame(t, np.full((180, 320, 3), t, np.uint8)) for t in range(8)]
+    found = list(track(frames, Faces(), Nothing(), Hands()))  # type: ignore[arg-type]
+    assert LOOK_EVERY == 3
+    assert asked == [0, 3, 4, 6, 6]
+    assert [each.faces[0].covered for each in found] == [True] * 3 + [False] * 5
+    unasked = track(frames, Faces(), Nothing())  # type: ignore[arg-type]
+    assert not any(face.covered for each in unasked for face in each.faces)
 
 
 def shots(pictures: list[Bytes], faces: list[list[np.ndarray]] | None = None) -> list[int]:
