@@ -68,7 +68,11 @@ def problems_of_outputs(named: Sequence[Named]) -> list[str]:
     inputs = {
         name: path
         for each in named
-        for path in (place_of(each.job.video), each.job.speech)
+        for path in (
+            place_of(each.job.video),
+            each.job.speech,
+            *(line.speech for line in each.job.also),
+        )
         for name in _identities(path)
     }
     outputs: dict[object, str] = {}

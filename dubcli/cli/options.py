@@ -71,6 +71,15 @@ SpeechAtOption = Annotated[
         show_default="start of the first --range, else of the video",
     ),
 ]
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also",
+        metavar="FACE=SPEECH[@TIME]",
+        help="A further line: who says which file when (2=ben.wav@4.2); may be repeated.",
+        show_default="none",
+    ),
+]
 MaskGrowOption = Annotated[
     float,
     typer.Option(help="Make the replaced area larger by so many mm on the face, -8 to 8."),

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from dubcli import __version__
 from dubcli.checkpoints import sha256_of
 from dubcli.config import DubOptions
 from dubcli.errors import InputError
+from dubcli.line import Line
 from dubcli.media.sequence import source_files
 
 # Where and how, not what.
@@ -31,7 +32,11 @@ def settings(options: DubOptions) -> dict[str, Any]:
 
 
 def fingerprint(
-    video: Path, speech: Path, options: DubOptions, checkpoints: Mapping[str, str]
+    video: Path,
+    speech: Path,
+    options: DubOptions,
+    checkpoints: Mapping[str, str],
+    also: Sequence[Line] = (),
 ) -> str:
     """Return the SHA-256 of the inputs' bytes, the settings, the weights and dubcli's version.
 
@@ -41,21 +46,22 @@ def fingerprint(
         speech: Likewise.
         options: Of the dub.
         checkpoints: Name -> SHA-256 of the weights in use.
+        also: Further lines.
 
     Raises:
         InputError: If an input cannot be read.
     """
-    picture = Path(options.face)  # of whom to dub, unless it is a word or a number
     try:
-        pictures = source_files(video)
-        hashes = [_sha256(files, _states(files)) for files in (pictures, (speech,))]
-        person = sha256_of(picture) if picture.is_file() else None
+        hashes = [_sha256(files, _states(files)) for files in (source_files(video), (speech,))]
+        person = _picture(options.face)
+        speeches = [_sha256((each.speech,), _states((each.speech,))) for each in also]
+        pictures = [_picture(each.face) for each in also]
     except OSError as error:
         raise InputError(
             f"{error.filename or video}: could not be read ({error.strerror}); "
             "check the file and its disk"
         ) from error
-    made_from = {
+    made_from: dict[str, Any] = {
         "dubcli": __version__,
         "video": hashes[0],
         "speech": hashes[1],
@@ -63,7 +69,15 @@ def fingerprint(
         "person": person,
         "checkpoints": dict(checkpoints),
     }
+    if also:
+        said = [(each.face, each.at, each.ranges) for each in also]
+        made_from["also"] = [speeches, pictures, said]
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _picture(face: str) -> str | None:
+    """Return the SHA-256 of a picture of whom to dub; None of a word or a number."""
+    return sha256_of(Path(face)) if Path(face).is_file() else None
 
 
 def _states(files: tuple[Path, ...]) -> tuple[tuple[int, int], ...]:
@@ -72,7 +86,7 @@ def _states(files: tuple[Path, ...]) -> tuple[tuple[int, int], ...]:
     return tuple((status.st_mtime_ns, status.st_size) for status in found)
 
 
-@lru_cache(maxsize=2)  # of one dub: a batch asks before it, and the dub itself
+@lru_cache(maxsize=32)  # of one dub: a batch asks before it, and the dub itself
 def _sha256(files: tuple[Path, ...], _states: tuple[tuple[int, int], ...]) -> str:
     """Return the SHA-256 of a file; of pictures, that of theirs and of their numbered names."""
     if len(files) == 1:

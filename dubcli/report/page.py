@@ -49,6 +49,7 @@ from dubcli.report.records import (
     states,
 )
 from dubcli.report.timecode import timecode_at
+from dubcli.timecode import format_time
 
 EMBEDDED_S = 300  # of video, at most: 85 MB of page
 RATE_HZ = 16000  # of the waveform's samples
@@ -79,7 +80,7 @@ def write_page(report: QcReport, target: Path, *, watch: Watch) -> None:
         OSError: If the page cannot be written.
     """
     playable = min(len(report.curves), report.pace.frame_at(Fraction(EMBEDDED_S)))
-    clip = target.with_suffix(".clip.mp4")
+    clip = clip_path(target)
     try:
         _write_clip(report, clip, playable, watch)
         head, tail = _page(report, playable).split("<!-- clip -->")
@@ -89,6 +90,15 @@ def write_page(report: QcReport, target: Path, *, watch: Watch) -> None:
             page.write(tail.encode("utf-8"))
     finally:
         clip.unlink(missing_ok=True)
+
+
+def clip_path(target: Path) -> Path:
+    """Return where a page's video lies until it is embedded.
+
+    Args:
+        target: The page.
+    """
+    return target.with_suffix(".clip.mp4")
 
 
 def _write_clip(report: QcReport, clip: Path, playable: int, watch: Watch) -> None:
@@ -203,7 +213,7 @@ def _facts(report: QcReport) -> str:
     return _pairs(
         (
             ("Video", report.video),
-            ("Speech", report.speech),
+            *(_lines(report) or [("Speech", report.speech)]),
             ("Output", report.output),
             ("Picture", f"{info.width} x {info.height}, {shown_rate}"),
             (
@@ -213,6 +223,18 @@ def _facts(report: QcReport) -> str:
             ),
         )
     )
+
+
+def _lines(report: QcReport) -> list[tuple[str, object]]:
+    """Return a row for each line of several: who says it, when, and which file it is."""
+    return [
+        (
+            f"Line {number}",
+            f"face {line.face}, {format_time(line.start_s)} to {format_time(line.stop_s)}: "
+            f"{line.speech}",
+        )
+        for number, line in enumerate(report.lines, 1)
+    ]
 
 
 def _pairs(rows: Iterable[tuple[str, object]]) -> str:
