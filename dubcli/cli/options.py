@@ -8,12 +8,19 @@ import typer
 from dubcli.config import AUDIO_MODES, CODECS, COVERED_MODES, LENGTH_MODES, PRECISIONS, TRACK_MODES
 
 VideoArgument = Annotated[
-    Path, typer.Argument(metavar="INPUT", help="Video of a talking face.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help="Video of a talking face, or pictures: shot.%04d.png.",
+        show_default=False,
+    ),
 ]
 SpeechArgument = Annotated[
     Path, typer.Argument(metavar="SPEECH", help="Speech to follow.", show_default=False)
 ]
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Video to write.")]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Video to write, or pictures: film/shot.%04d.png.")
+]
 DeviceOption = Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda or mps.")]
 ModelsOption = Annotated[
     Path | None,

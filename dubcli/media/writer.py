@@ -292,5 +292,6 @@ class FrameWriter:
     def _left(self) -> str:
         """Say what is left of the work."""
         if self._identity and self._parts is not None and self._parts.count:
-            return f"its first {self._parts.frames} frames are kept"
+            kept = min(self._parts.frames, self._written)  # the last part may be shorter
+            return f"its first {kept} frames are kept"
         return "nothing was saved"
