@@ -53,6 +53,7 @@ MADE_BY = (  # modules whose code an analysis follows from
     "dubcli.media.reader",
     "dubcli.media.command",
     "dubcli.stages.track",
+    "dubcli.stages.search",
     "dubcli.stages.hands",
     "dubcli.stages.fit",
     "dubcli.stages.portraits",

@@ -21,6 +21,7 @@ import numpy as np
 from dubcli.errors import InputError
 from dubcli.records import Bytes, Float, Frame, TrackedFace, TrackedFrame
 from dubcli.stages.portraits import Portraits
+from dubcli.stages.search import FaceFinder, largest_first
 
 if TYPE_CHECKING:
     from dubcli.stages.hands import HandFinder
@@ -94,7 +95,7 @@ class Tracker:
             np.array([(p.x, p.y, p.z) for p in face[:MESH_VERTICES]], dtype=np.float32) * to_pixels
             for face in found
         ]
-        return sorted(meshes, key=lambda mesh: -float(np.prod(np.ptp(mesh[:, :2], axis=0))))
+        return largest_first(meshes)
 
     def _detect(self, rgb: Bytes) -> Any:
         """Return MediaPipe's own list of faces."""
@@ -149,17 +150,16 @@ class Follower:
         self._known: dict[int, Float] = {}  # of this shot: track -> where it was last seen
         self._tracks = 0
 
-    def follow(self, rgb: Bytes, meshes: Sequence[Float]) -> list[int]:
+    def follow(self, meshes: Sequence[Float], *, cut: bool) -> list[int]:
         """Return the track of each face; call it once a frame, in order.
 
         Args:
-            rgb: The frame, [H, W, 3].
-            meshes: Its faces, [V, 3] pixels each.
+            meshes: The faces of the frame, [V, 3] pixels each.
+            cut: What ``picture_changes`` says of the frame.
 
         Returns:
             Numbers that count through the video. ``shot`` is then this frame's.
         """
-        cut = self._picture_changes(rgb)
         same = match(self._known, meshes)
         if cut or (self._known and meshes and not same):
             self.shot += 1
@@ -173,8 +173,12 @@ class Follower:
             tracks.append(same[k])
         return tracks
 
-    def _picture_changes(self, rgb: Bytes) -> bool:
-        """Return whether most of the picture is another than before."""
+    def picture_changes(self, rgb: Bytes) -> bool:
+        """Return whether most of the picture is another than before; call it once a frame.
+
+        Args:
+            rgb: The frame, [H, W, 3].
+        """
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         thumbnail = cv2.resize(grey, CUT_THUMBNAIL, interpolation=cv2.INTER_AREA)
         before, self._thumbnail = self._thumbnail, np.asarray(thumbnail, dtype=np.uint8)
@@ -228,11 +232,12 @@ def track(
     Yields:
         One item a frame. ``shot`` counts up at every cut, ``track`` at every face that is new.
     """
-    follower = Follower()
+    follower, finder = Follower(), FaceFinder(tracker.meshes_px)
     covered: dict[int, bool] = {}  # of the faces of the frame before, by their tracks
     for frame in frames:
-        meshes = tracker.meshes_px(frame.rgb)
-        tracks = follower.follow(frame.rgb, meshes)
+        cut = follower.picture_changes(frame.rgb)
+        meshes = finder.find(frame.rgb, cut=cut)
+        tracks = follower.follow(meshes, cut=cut)
         known = {} if frame.index % LOOK_EVERY == 0 else covered
         covered = {
             number: known[number]

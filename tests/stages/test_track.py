@@ -149,9 +149,13 @@ def test_hands_are_looked_for_in_some_frames_and_where_a_face_is_new() -> None:
 def shots(pictures: list[Bytes], faces: list[list[np.ndarray]] | None = None) -> list[int]:
     follower, found = Follower(), []
     for picture, meshes in zip(pictures, faces or [[]] * len(pictures), strict=True):
-        follower.follow(picture, meshes)
+        follower.follow(meshes, cut=follower.picture_changes(picture))
         found.append(follower.shot)
     return found
+
+
+def seen(follower: Follower, picture: int, meshes: list[np.ndarray]) -> list[int]:
+    return follower.follow(meshes, cut=follower.picture_changes(blocks(picture)))
 
 
 def blocks(seed: int) -> Bytes:
@@ -193,19 +197,19 @@ def test_a_face_that_grows_at_once_is_a_jump_cut(width: float, expected: int) ->
 
 def test_a_face_is_remembered_through_a_gap_but_not_across_a_cut() -> None:
     follower = Follower()
-    assert follower.follow(blocks(0), [face_at(100)]) == [0]
-    assert follower.follow(blocks(0), []) == []
-    assert follower.follow(blocks(0), [face_at(105)]) == [0]
-    assert follower.follow(blocks(1), [face_at(105)]) == [1]
+    assert seen(follower, 0, [face_at(100)]) == [0]
+    assert seen(follower, 0, []) == []
+    assert seen(follower, 0, [face_at(105)]) == [0]
+    assert seen(follower, 1, [face_at(105)]) == [1]
     assert follower.shot == 1
 
 
 def test_two_faces_keep_their_tracks_when_their_order_changes_and_one_is_new() -> None:
     follower = Follower()
-    assert follower.follow(blocks(0), [face_at(10), face_at(200)]) == [0, 1]
-    assert follower.follow(blocks(0), [face_at(205), face_at(12)]) == [1, 0]
-    assert follower.follow(blocks(0), [face_at(120), face_at(14)]) == [2, 0]
-    assert follower.follow(blocks(0), [face_at(207), face_at(14), face_at(121)]) == [1, 0, 2]
+    assert seen(follower, 0, [face_at(10), face_at(200)]) == [0, 1]
+    assert seen(follower, 0, [face_at(205), face_at(12)]) == [1, 0]
+    assert seen(follower, 0, [face_at(120), face_at(14)]) == [2, 0]
+    assert seen(follower, 0, [face_at(207), face_at(14), face_at(121)]) == [1, 0, 2]
     assert follower.shot == 0
 
 
