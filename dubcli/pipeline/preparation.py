@@ -18,6 +18,7 @@ from dubcli.media.limits import refuse_too_large
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
+from dubcli.pipeline.adaptation import adapted_models
 from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people
 from dubcli.pipeline.clock import Clock
 from dubcli.records import (
@@ -124,6 +125,8 @@ def prepare(
     warnings += [*plan.warnings(), *sound_warnings(info, plan, options)]
     coverage = _coverage(info, speaker, plan)
     usable = coverage.able > 0
+    if options.adapt:
+        models = adapted_models(models, info, speaker, coverage, options.adapt, clock, warnings)
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
     motion = _speak(speech, plan, models, analysis, draw)

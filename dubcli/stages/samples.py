@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dubcli.geometry.morphable import MorphableModel
+from dubcli.geometry.camera import project
+from dubcli.geometry.crop import transform
+from dubcli.geometry.morphable import MorphableModel, vertices
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
 from dubcli.networks.losses import multiscale_l1
 from dubcli.networks.renderer import DualAttentionRenderer, Rendered, bank_of, join, prefer_alike
-from dubcli.records import Analysis, Bytes, Float, Integers
+from dubcli.records import Analysis, Bytes, Crop, Float, Integers
 
 
 class CroppedFrames(Protocol):
@@ -71,6 +73,28 @@ class Sample:
             self.lip.to(device),
             self.lip_distance.to(device),
         )
+
+
+def points_in_crop(
+    model: MorphableModel, analysis: Analysis, t: int, crop: Crop, beta: Float | None = None
+) -> Float:
+    """Return frame t's mesh in its crop, [V, 3] pixels; with another expression if given.
+
+    Args:
+        model: The basis.
+        analysis: Of the frames.
+        t: Which of them.
+        crop: Its crop.
+        beta: Expression, [E]; None: the frame's own.
+    """
+    expression = torch.from_numpy(analysis.beta[t] if beta is None else beta)
+    projected = project(
+        vertices(model, torch.from_numpy(analysis.alpha[t]), expression),
+        torch.from_numpy(analysis.rotation[t]),
+        torch.from_numpy(analysis.translation_px[t]),
+        torch.tensor(float(analysis.scale_px[t])),
+    )
+    return transform(crop, projected.numpy())
 
 
 class SampleMaker:
