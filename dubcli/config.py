@@ -25,6 +25,7 @@ ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray clust
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
 AUDIO_MODES = ("replace", "mix", "keep-bed")
 TRACK_MODES = ("keep", "drop")
+PRECISIONS = ("auto", "float32", "bfloat16")  # "auto": bfloat16 on CPUs that are built for it
 CODECS = ("source", "h264", "hevc", "prores", "dnxhr", "ffv1")  # "source": the video's own
 
 MAX_PIXELS, MAX_SECONDS = 10**9, 10**7  # the largest limits that may be asked for
@@ -111,6 +112,7 @@ class DubOptions:
     allow_8bit: bool = False  # write 8 bits a channel where the source has more
     deinterlace: bool = False  # dub interlaced video, made progressive
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
+    precision: str = "auto"  # in which the renderer computes: one of PRECISIONS
     overwrite: bool = False
     cache: CacheOptions = CacheOptions()
 
@@ -139,6 +141,7 @@ class DubOptions:
         _refuse_others(self, "length", LENGTH_MODES)
         _refuse_others(self, "codec", CODECS)
         _refuse_others(self, "tracks", TRACK_MODES)
+        _refuse_others(self, "precision", PRECISIONS)
         if not self.face or (self.face.isdigit() and int(self.face) < 1):
             raise InputError(
                 f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"
@@ -174,6 +177,20 @@ class EvaluationOptions:
 
 
 EVALUATION_DEFAULTS = EvaluationOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """What a user may choose about the training of any network."""
+
+    recipe: Path | None = None  # TOML file that changes what it names; None: the shipped recipe
+    minutes: float | None = None  # budget of the training itself; None: the recipe's
+    seed: int | None = None  # of every random choice; None: the recipe's
+    resume: bool = False  # go on from the last saved state of the cache folder
+    device: str = DEFAULTS.device  # where the network is trained
+
+
+TRAINING_DEFAULTS = TrainingOptions()
 
 
 @dataclass(frozen=True, slots=True)

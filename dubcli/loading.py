@@ -1,5 +1,7 @@
 """Everything that is loaded once: options in, verified networks on their device out."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from dubcli.networks.audio_encoder import (
 )
 from dubcli.networks.compact_hubert import CompactHubert
 from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.networks.precision import has_fast_bfloat16
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
 from dubcli.networks.style_encoder import StyleSimEncoder
 from dubcli.networks.sync_expert import SyncExpert
@@ -53,6 +56,7 @@ class Models(FaceModels):
     lip_sync: LipSyncNet
     renderer: DualAttentionRenderer
     device: torch.device
+    bfloat16: bool = False  # whether the renderer computes in it
     checkpoints: tuple[ManifestEntry, ...] = ()  # what the others were loaded from
 
 
@@ -109,7 +113,7 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
     """Return verified models, ready to use.
 
     Args:
-        options: ``models``, ``device``, ``audio_encoder`` and ``threads`` are read.
+        options: ``models``, ``device``, ``precision``, ``audio_encoder``, ``threads`` are read.
 
     Raises:
         CheckpointError: If a file is missing, altered or does not fit.
@@ -118,16 +122,10 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
     if options.threads:
         torch.set_num_threads(options.threads)
     root, device = models_root(options.models), device_for(options.device)
-    lip_sync = load_as(root, GEOMETRY, LipSyncNet)
+    entries = read_manifest(root)
+    lip_sync = _lip_sync(options, root, entries)
     renderer = load_as(root, RENDERER, DualAttentionRenderer)
     channels_last(renderer)
-    trained_on = lip_sync.hyper.audio_encoder
-    if options.audio_encoder != trained_on:
-        raise InputError(
-            f"--audio-encoder {options.audio_encoder}: the geometry network in {root} was trained "
-            f"on {trained_on}; train one on the other features with: dubcli train geometry"
-        )
-    entries = read_manifest(root)
     return Models(
         verified_file(root, TRACKER),
         load_basis(root),
@@ -135,13 +133,59 @@ def load_models(options: DubOptions = DEFAULTS) -> Models:
         lip_sync.to(device),
         renderer.to(device),
         device,
+        _bfloat16(options.precision, device),
         tuple(entries[name] for name in _used(options) if name in entries),
     )
 
 
+def geometry_for(audio_encoder: str) -> str:
+    """Return the name under which the geometry network that hears a speech encoder is kept.
+
+    Args:
+        audio_encoder: As ``DubOptions.audio_encoder``.
+
+    Example:
+        >>> geometry_for(WHISPER), geometry_for("facebook/hubert-base-ls960")
+        ('geometry', 'geometry-hubert-base-ls960')
+    """
+    if audio_encoder == WHISPER:
+        return GEOMETRY
+    return f"{GEOMETRY}-{re.sub(r'[^A-Za-z0-9_-]+', '-', Path(audio_encoder).name)}"
+
+
+def _lip_sync(options: DubOptions, root: Path, entries: Mapping[str, ManifestEntry]) -> LipSyncNet:
+    """Return the geometry network that hears the speech encoder which is asked for."""
+    wanted = options.audio_encoder
+    name = geometry_for(wanted)
+    if name != GEOMETRY and name not in entries:
+        raise InputError(
+            f"--audio-encoder {wanted}: no geometry network in {root} was trained on it; train one "
+            "with: dubcli train geometry --audio-encoder"
+        )
+    lip_sync = load_as(root, name, LipSyncNet)
+    if lip_sync.hyper.audio_encoder != wanted:
+        raise InputError(
+            f"--audio-encoder {wanted}: {name} in {root} was trained on "
+            f"{lip_sync.hyper.audio_encoder}; train one on the other features with: "
+            "dubcli train geometry --audio-encoder"
+        )
+    return lip_sync
+
+
+def _bfloat16(precision: str, device: torch.device) -> bool:
+    """Return whether the renderer computes in bfloat16.
+
+    "auto" takes it on CPUs alone: on a GPU nobody has compared the pictures yet.
+    """
+    if precision == "auto":
+        return device.type == "cpu" and has_fast_bfloat16(device)
+    return precision == "bfloat16"
+
+
 def _used(options: DubOptions) -> tuple[str, ...]:
     """Return the names of the checkpoints that a dub needs."""
-    return (TRACKER, BASIS, options.audio_encoder, GEOMETRY, RENDERER)
+    geometry = geometry_for(options.audio_encoder)
+    return (TRACKER, BASIS, options.audio_encoder, geometry, RENDERER)
 
 
 def verified_checkpoints(options: DubOptions = DEFAULTS) -> dict[str, str]:

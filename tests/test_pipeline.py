@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from dubcli.checkpoints import read_manifest
-from dubcli.config import DubOptions
+from dubcli.config import PRECISIONS, DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
 from dubcli.geometry.crop import Detail, lay_over, placed
 from dubcli.loading import Models, device_for, load_models, worker_devices
@@ -34,7 +34,9 @@ from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline import adaptation, analyze, dub, dubbing, preparation
 from dubcli.pipeline import analysis as first_pass
-from dubcli.pipeline.preparation import sound_warnings
+from dubcli.pipeline.clock import Clock
+from dubcli.pipeline.dubbing import render_chosen
+from dubcli.pipeline.preparation import prepare, sound_warnings
 from dubcli.records import (
     Bytes,
     Coverage,
@@ -517,9 +519,24 @@ def test_speech_encoder_that_the_network_was_not_trained_on_is_refused() -> None
     with pytest.raises(InputError) as caught:
         load_models(replace(OPTIONS, audio_encoder="facebook/hubert-base-ls960"))
     assert str(caught.value) == (
-        f"--audio-encoder facebook/hubert-base-ls960: the geometry network in {MODELS} was "
-        "trained on whisper-tiny-en-enc3; train one on the other features with: "
-        "dubcli train geometry"
+        f"--audio-encoder facebook/hubert-base-ls960: no geometry network in {MODELS} was "
+        "trained on it; train one with: dubcli train geometry --audio-encoder"
+    )
+
+
+def test_geometry_network_under_another_encoders_name_is_refused(copied_models: Path) -> None:
+    manifest = copied_models / "manifest.toml"
+    text = manifest.read_text()
+    start = text.index("[geometry]")
+    end = text.index("\n[", start)
+    entry = text[start:end].replace("[geometry]", "[geometry-mine]")
+    manifest.write_text(f"{text}\n{entry}\n")
+    with pytest.raises(InputError) as caught:
+        load_models(replace(OPTIONS, models=copied_models, audio_encoder="folder/mine"))
+    assert str(caught.value) == (
+        f"--audio-encoder folder/mine: geometry-mine in {copied_models} was trained on "
+        "whisper-tiny-en-enc3; train one on the other features with: "
+        "dubcli train geometry --audio-encoder"
     )
 
 
@@ -539,6 +556,39 @@ def test_device_is_one_that_torch_has() -> None:
     assert device_for("auto").type in {"cuda", "mps", "cpu"}
     with pytest.raises(InputError, match=r"^--device tpu: not available here; use auto or one of"):
         device_for("tpu")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_precision_is_bfloat16_where_it_is_asked_for_or_pays(
+    monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    monkeypatch.setattr("dubcli.loading.has_fast_bfloat16", lambda device: fast)
+    found = {
+        precision: load_models(replace(OPTIONS, device="cpu", precision=precision)).bfloat16
+        for precision in PRECISIONS
+    }
+    assert found == {"auto": fast, "float32": False, "bfloat16": True}
+
+
+def test_bfloat16_changes_a_dub_by_a_few_grey_levels_at_most(
+    short_clip: Path, speech: Callable[[str], Path], models: Models
+) -> None:
+    def dubbed(*, bfloat16: bool) -> list[Bytes]:
+        """Return two frames, which a voice opens the mouth of."""
+        ready = prepare(
+            probe_video(short_clip),
+            probe_audio(speech("0.5")),
+            Clock(None),
+            [],
+            models=replace(models, bfloat16=bfloat16),
+            options=OPTIONS,
+        )
+        return [done.rgb for _, done in render_chosen(ready, [3, 8])]
+
+    exact, fast = dubbed(bfloat16=False), dubbed(bfloat16=True)
+    apart = np.abs(np.stack(exact).astype(int) - np.stack(fast))
+    assert 0 < apart.max() <= 4
+    assert apart.mean() < 0.05
 
 
 @pytest.mark.parametrize(("stage", "done"), [("track", 3), ("references", 2), ("render", 2)])
@@ -686,7 +736,7 @@ def test_too_few_frames_to_adapt_to_are_a_warning(models: Models) -> None:
     speaker = first_pass.Speaker(None, np.zeros(30, np.int64), few)  # type: ignore[arg-type]
     coverage = Coverage(few.astype(np.float32), few.astype(np.float32), np.zeros(30, np.int64))
     warnings: list[str] = []
-    given = (models, None, speaker, coverage, 5, None, warnings)
+    given = (models, None, speaker, coverage, OPTIONS, None, warnings)
     assert adaptation.adapted_models(*given) is models  # type: ignore[arg-type]
     assert warnings == [
         "--adapt: nobody is seen in 12 frames or more, too few to learn from; "

@@ -143,13 +143,14 @@ def print_validation(validation: "Validation", *, as_json: bool) -> None:
             f" {row.ssim:6.3f} {row.lip_psnr_db:8.2f}"
         )
     typer.echo(
-        "\nset      clips  correlation  deviation  closures  precision  other sound  error cm"
+        "\nset      clips  network                     correlation  deviation  closures  precision"
+        "  other sound  error cm"
     )
     for line in validation.geometry:
         typer.echo(
-            f"{line.set:<8} {line.clips:5}  {line.correlation:11.3f} {line.deviation_ratio:10.2f}"
-            f" {line.closure_recall:9.2f} {line.closure_precision:10.2f}"
-            f" {line.correlation_with_other_sound:12.3f}"
+            f"{line.set:<8} {line.clips:5}  {line.network:<27} {line.correlation:11.3f}"
+            f" {line.deviation_ratio:10.2f} {line.closure_recall:9.2f}"
+            f" {line.closure_precision:10.2f} {line.correlation_with_other_sound:12.3f}"
             f" {line.vertex_error_cm:9.4f}"
         )
 

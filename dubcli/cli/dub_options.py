@@ -1,11 +1,9 @@
 """The options of a dub, written once for the commands that take them: dub, batch, preview."""
 
-import inspect
 from collections.abc import Callable
-from functools import wraps
-from inspect import Parameter
 from typing import Any
 
+from dubcli.cli.gathered import Command, gathered
 from dubcli.cli.options import (
     AdaptOption,
     Allow8bitOption,
@@ -37,6 +35,7 @@ from dubcli.cli.options import (
     OverwriteOption,
     PatchOnlyOption,
     PixelFormatOption,
+    PrecisionOption,
     PresetOption,
     ProvenanceOption,
     RangeOption,
@@ -46,8 +45,6 @@ from dubcli.cli.options import (
     UseCacheOption,
 )
 from dubcli.config import DEFAULTS, CacheOptions, DubOptions
-
-Command = Callable[..., None]
 
 # Name -> type and help, in the order of --help. Names are those of DubOptions' fields; the cache is
 # three options, and --range, which may be repeated, is its field's text in pieces.
@@ -85,6 +82,7 @@ OF_A_DUB: dict[str, Any] = {
     "tracks": TracksOption,
     "patch_only": PatchOnlyOption,
     "threads": ThreadsOption,
+    "precision": PrecisionOption,
     "overwrite": OverwriteOption,
 }
 OF_THE_CACHE: dict[str, tuple[Any, Any]] = {
@@ -123,33 +121,13 @@ def takes_dub_options(
         other: Name -> another type and help than ``OF_A_DUB``'s.
     """
     taken = {name: other.get(name, kind) for name, kind in OF_A_DUB.items() if name not in without}
-
-    def decorate(command: Command) -> Command:
-        """Give typer the options one by one, and the command one ``DubOptions``."""
-        parameters: list[Parameter] = []
-        for parameter in inspect.signature(command).parameters.values():
-            parameters += _parameters(taken) if parameter.name == "options" else [parameter]
-
-        @wraps(command)
-        def run(**given: Any) -> None:
-            """Gather the options."""
-            cache = CacheOptions(*(given.pop(name) for name in OF_THE_CACHE))
-            values = {name: given.pop(name) for name in taken}
-            values["ranges"] = ", ".join(values["ranges"] or ())
-            command(**given, options=DubOptions(**values, cache=cache))
-
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        return run
-
-    return decorate
-
-
-def _parameters(taken: dict[str, Any]) -> list[Parameter]:
-    """Return the parameters of the options that are taken, and of the cache."""
     defaults = {name: getattr(DEFAULTS, name) for name in taken} | {"ranges": None}
-    pairs = {name: (kind, defaults[name]) for name, kind in taken.items()} | OF_THE_CACHE
-    return [
-        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
-        for name, (kind, default) in pairs.items()
-    ]
+    options = {name: (kind, defaults[name]) for name, kind in taken.items()} | OF_THE_CACHE
+    return gathered("options", options, _gather)
+
+
+def _gather(values: dict[str, Any]) -> DubOptions:
+    """Return a dub's options: the cache is three, and --range may be repeated."""
+    cache = CacheOptions(*(values.pop(name) for name in OF_THE_CACHE))
+    values["ranges"] = ", ".join(values["ranges"] or ())
+    return DubOptions(**values, cache=cache)

@@ -10,14 +10,12 @@ from dubcli.cli.options import (
     CacheOption,
     ClipsOption,
     DataOption,
-    DeviceOption,
     FacesOption,
     FeaturesOption,
     HalfOption,
     JsonOption,
     KindOption,
     MaxMbOption,
-    MinutesOption,
     ModelsOption,
     NameOption,
     PackForOption,
@@ -25,8 +23,6 @@ from dubcli.cli.options import (
     PackOutputOption,
     RecipeOption,
     RequiredVggOption,
-    ResumeOption,
-    SeedOption,
     VggOption,
 )
 from dubcli.cli.train_ablate import ablate
@@ -34,7 +30,8 @@ from dubcli.cli.train_audio_encoder import train_audio_encoder
 from dubcli.cli.train_style import judge_style, train_style_encoder
 from dubcli.cli.train_swaps import swaps
 from dubcli.cli.training_display import print_pack, training_display
-from dubcli.config import DEFAULTS
+from dubcli.cli.training_options import takes_training_options
+from dubcli.config import DEFAULTS, TRAINING_DEFAULTS, TrainingOptions
 
 train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 train_app.command("ablate")(ablate)
@@ -59,16 +56,13 @@ def train_basis(
 
 
 @train_app.command("geometry")
+@takes_training_options()
 def train_geometry(
     cache: CacheOption,
     data: ClipsOption = None,
     pack: PackOption = None,
-    recipe: RecipeOption = None,
-    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = None,
-    resume: ResumeOption = False,
-    device: DeviceOption = DEFAULTS.device,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     audio_encoder: FeaturesOption = None,
 ) -> None:
     """Train the network from speech to lip motion."""
@@ -80,27 +74,20 @@ def train_geometry(
             source,
             cache,
             models_root(models),
-            recipe=recipe,
-            minutes=minutes,
-            seed=seed,
-            resume=resume,
-            device=device,
+            options,
             audio_encoder=audio_encoder,
             observer=observer,
         )
 
 
 @train_app.command("renderer")
+@takes_training_options()
 def train_renderer(
     cache: CacheOption,
     data: ClipsOption = None,
     pack: PackOption = None,
-    recipe: RecipeOption = None,
-    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = None,
-    resume: ResumeOption = False,
-    device: DeviceOption = DEFAULTS.device,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     vgg: VggOption = None,
 ) -> None:
     """Train the network from geometry and references to pictures."""
@@ -112,27 +99,21 @@ def train_renderer(
             source,
             cache,
             models_root(models),
-            recipe=recipe,
-            minutes=minutes,
-            seed=seed,
-            resume=resume,
-            device=device,
+            options,
             vgg=vgg,
             observer=observer,
         )
 
 
 @train_app.command("mouth")
+@takes_training_options(without=frozenset({"device"}))
 def train_mouth(
     cache: CacheOption,
     vgg: RequiredVggOption,
     data: ClipsOption = None,
     pack: PackOption = None,
-    recipe: RecipeOption = None,
-    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = None,
-    resume: ResumeOption = False,
+    options: TrainingOptions = TRAINING_DEFAULTS,
 ) -> None:
     """Train a refiner of the mouth for the renderer in the models folder."""
     source = _source(data, pack)
@@ -143,11 +124,8 @@ def train_mouth(
             source,
             cache,
             models_root(models),
+            options,
             vgg=vgg,
-            recipe=recipe,
-            minutes=minutes,
-            seed=seed,
-            resume=resume,
             observer=observer,
         )
 
@@ -184,18 +162,15 @@ def pack_clips(
 
 
 @train_app.command("sync-expert")
+@takes_training_options()
 def train_sync_expert(
     data: DataOption,
     cache: CacheOption,
     kind: KindOption,
     name: NameOption,
     half: HalfOption = "losses",
-    recipe: RecipeOption = None,
-    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = None,
-    resume: ResumeOption = False,
-    device: DeviceOption = DEFAULTS.device,
+    options: TrainingOptions = TRAINING_DEFAULTS,
 ) -> None:
     """Train a network that tells whether mouth and sound belong together."""
     from dubcli.training.train_sync_expert import train_sync_expert as run
@@ -205,11 +180,7 @@ def train_sync_expert(
             data,
             cache,
             models_root(models),
-            recipe=recipe,
-            minutes=minutes,
-            seed=seed,
-            resume=resume,
-            device=device,
+            options,
             kind=kind,
             name=name,
             half=half,

@@ -4,30 +4,23 @@ from dubcli.checkpoints import models_root
 from dubcli.cli.options import (
     CacheOption,
     DataOption,
-    DeviceOption,
     LabelledOption,
-    MinutesOption,
     ModelsOption,
-    RecipeOption,
-    ResumeOption,
-    SeedOption,
     SoundsOption,
 )
 from dubcli.cli.training_display import training_display
-from dubcli.config import DEFAULTS
+from dubcli.cli.training_options import takes_training_options
+from dubcli.config import DEFAULTS, TRAINING_DEFAULTS, TrainingOptions
 
 
+@takes_training_options()
 def train_audio_encoder(
     data: DataOption,
     cache: CacheOption,
     sounds: SoundsOption = None,
     labelled: LabelledOption = None,
-    recipe: RecipeOption = None,
-    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = None,
-    resume: ResumeOption = False,
-    device: DeviceOption = DEFAULTS.device,
+    options: TrainingOptions = TRAINING_DEFAULTS,
 ) -> None:
     """Distil a compact HuBERT from the Whisper encoder."""
     from dubcli.training.train_audio_encoder import train_audio_encoder as run
@@ -37,12 +30,8 @@ def train_audio_encoder(
             data,
             cache,
             models_root(models),
+            options,
             sounds=sounds or (),
             labelled=labelled,
-            recipe=recipe,
-            minutes=minutes,
-            seed=seed,
-            resume=resume,
-            device=device,
             observer=observer,
         )

@@ -10,30 +10,23 @@ from dubcli.checkpoints import models_root
 from dubcli.cli.options import (
     CacheOption,
     DataOption,
-    DeviceOption,
     JsonOption,
-    MinutesOption,
     ModelsOption,
-    RecipeOption,
-    ResumeOption,
-    SeedOption,
 )
 from dubcli.cli.training_display import training_display
-from dubcli.config import DEFAULTS
+from dubcli.cli.training_options import takes_training_options
+from dubcli.config import DEFAULTS, TRAINING_DEFAULTS, TrainingOptions
 
 if TYPE_CHECKING:
     from dubcli.training.judge_style import Spread, StyleRow
 
 
+@takes_training_options()
 def train_style_encoder(
     data: DataOption,
     cache: CacheOption,
-    recipe: RecipeOption = None,
-    minutes: MinutesOption = None,
     models: ModelsOption = DEFAULTS.models,
-    seed: SeedOption = None,
-    resume: ResumeOption = False,
-    device: DeviceOption = DEFAULTS.device,
+    options: TrainingOptions = TRAINING_DEFAULTS,
 ) -> None:
     """Train the encoder that StyleSim compares people by."""
     from dubcli.training.train_style_encoder import train_style_encoder as run
@@ -43,11 +36,7 @@ def train_style_encoder(
             data,
             cache,
             models_root(models),
-            recipe=recipe,
-            minutes=minutes,
-            seed=seed,
-            resume=resume,
-            device=device,
+            options,
             observer=observer,
         )
 

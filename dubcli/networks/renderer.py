@@ -254,6 +254,9 @@ class DualAttentionRenderer(nn.Module):
         value = torch.cat(
             [self.texture_encoder(frames), F.pixel_unshuffle(frames, STRIDE)], 1
         ).permute(0, 2, 3, 1)
+        if torch.is_autocast_enabled(key.device.type):  # once, and not each time they are looked at
+            precision = torch.get_autocast_dtype(key.device.type)
+            key, value = key.to(precision), value.to(precision)
         kept = token_mask(masks)
         return [References(k[m], v[m]) for k, v, m in zip(key, value, kept, strict=True)]
 

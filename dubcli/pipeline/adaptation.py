@@ -10,9 +10,11 @@ import numpy as np
 from safetensors.torch import save
 
 from dubcli.checkpoints import ManifestEntry
+from dubcli.config import DubOptions
 from dubcli.loading import RENDERER, Models
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
+from dubcli.networks.precision import has_fast_bfloat16
 from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.pipeline.analysis import Speaker
 from dubcli.pipeline.clock import Clock
@@ -27,7 +29,7 @@ def adapted_models(
     info: VideoInfo,
     speaker: Speaker,
     coverage: Coverage,
-    steps: int,
+    options: DubOptions,
     clock: Clock,
     warnings: list[str],
 ) -> Models:
@@ -42,7 +44,7 @@ def adapted_models(
         info: The video, which is decoded once more.
         speaker: Who is dubbed.
         coverage: Where the face can be used.
-        steps: Of fine-tuning.
+        options: ``adapt`` steps, in its ``precision``.
         clock: Takes the seconds of "gather" and "adapt".
         warnings: Says so where there are too few frames to learn from.
 
@@ -63,7 +65,10 @@ def adapted_models(
         watched = clock.watch("gather", frames, last)
         own = gather(watched, wanted, speaker.analysis, speaker.person)
     network = copy.deepcopy(models.renderer)
-    for _ in clock.watch("adapt", adapt(network, own, models.morphable, steps), steps):
+    steps = options.adapt
+    bfloat16 = options.precision != "float32" and has_fast_bfloat16(models.device)
+    tuning = adapt(network, own, models.morphable, steps, bfloat16=bfloat16)
+    for _ in clock.watch("adapt", tuning, steps):
         pass
     entry = _entry(network, models.checkpoints, steps, len(own))
     return replace(models, renderer=network, checkpoints=(*models.checkpoints, entry))

@@ -139,7 +139,8 @@ def _identity(ready: Ready) -> str:
     """Return what the parts of an output follow from, to the bit."""
     weights = {entry.name: entry.sha256 for entry in ready.models.checkpoints}
     number = fingerprint(ready.info.path, ready.speech.path, ready.options, weights)
-    return f"{number} {ready.models.device.type} {ffmpeg_facts().version} {SEGMENT_FRAMES}"
+    computed = f"{ready.models.device.type} bfloat16={ready.models.bfloat16}"
+    return f"{number} {computed} {ffmpeg_facts().version} {SEGMENT_FRAMES}"
 
 
 def _painted(ready: Ready) -> Iterator[bool]:

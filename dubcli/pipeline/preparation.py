@@ -126,7 +126,7 @@ def prepare(
     coverage = _coverage(info, speaker, plan)
     usable = coverage.able > 0
     if options.adapt:
-        models = adapted_models(models, info, speaker, coverage, options.adapt, clock, warnings)
+        models = adapted_models(models, info, speaker, coverage, options, clock, warnings)
     draw = WindowDrawer(models.morphable)
     started = time.perf_counter()
     motion = _speak(speech, plan, models, analysis, draw)
@@ -142,6 +142,7 @@ def prepare(
         face_references=options.face_references,
         person=speaker.person,
         mask=mask_shape(options),
+        bfloat16=models.bfloat16,
     )
     bank = _lip_banks(analysis, speaker.person, usable, options.lip_references)
     last = int(bank.max()) + 1

@@ -3,7 +3,6 @@
 Letters: T frames of the video, K frames that are kept, S crop size (256), V vertices (468).
 """
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from dubcli.geometry.crop import cut_out
 from dubcli.geometry.morphable import MorphableModel
+from dubcli.networks.precision import mixed
 from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.records import Analysis, Bytes, Facts, Float, Frame, Integers
 from dubcli.stages.render import crop_of
@@ -148,6 +148,7 @@ def adapt(
     model: MorphableModel,
     steps: int,
     *,
+    bfloat16: bool = False,
     seed: int = SEED,
 ) -> Iterator[float]:
     """Fine-tune a renderer in place; it ends in eval mode and frozen, as it came.
@@ -159,6 +160,7 @@ def adapt(
         frames: To learn from, from ``gather``.
         model: The basis.
         steps: Of AdamW, one sample each.
+        bfloat16: Whether to compute in it, and not in float32.
         seed: Of every random choice: the same frames, steps and device give the same weights.
 
     Yields:
@@ -172,7 +174,7 @@ def adapt(
     for step, sample in zip(range(steps), drawn, strict=False):
         for group in optimiser.param_groups:
             group["lr"] = RATE * rate_share(step, steps)
-        with _precision(device):
+        with mixed(device, bfloat16=bfloat16):
             losses = picture_losses(
                 render_sample(network, here := sample.to(device)),
                 here,
@@ -198,10 +200,3 @@ def rate_share(step: int, steps: int) -> float:
         [0.1, 0.481, 0.905, 0.059]
     """
     return min(1.0, (step + 1) / WARM_UP) * (1 - (1 - FINAL_RATE) * step / steps)
-
-
-def _precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return bfloat16 where it pays: on a CUDA GPU, and on CPUs that multiply in tiles (AMX)."""
-    if device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_amx_tile_supported()):
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()

@@ -27,6 +27,7 @@ from dubcli.geometry.crop import (
 )
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer, outline_px
+from dubcli.networks.precision import mixed
 from dubcli.networks.renderer import (
     DualAttentionRenderer,
     LipBank,
@@ -118,6 +119,7 @@ class FaceRenderer:
         person: Who is seen in each source frame, [T]: lip references are those of the same one.
             None: one person throughout.
         mask: The area that is replaced.
+        bfloat16: Whether the network computes in it, and not in float32.
     """
 
     def __init__(
@@ -130,11 +132,12 @@ class FaceRenderer:
         face_references: int,
         person: Integers | None = None,
         mask: MaskShape = PLAIN_MASK,
+        bfloat16: bool = False,
     ) -> None:
         """Prepare; the lip bank comes with ``load_lip_bank``."""
         self._network, self._analysis, self._amount = network, analysis, amount
         self._draw, self._mask = WindowDrawer(model), mask
-        self._face_references = face_references
+        self._face_references, self._bfloat16 = face_references, bfloat16
         self._device = next(network.parameters()).device
         self._near = _beside(amount > 0, face_references // 2)
         self._person = np.zeros(len(analysis), np.int64) if person is None else person
@@ -178,12 +181,13 @@ class FaceRenderer:
 
     def _encode(self, branch: str, picture: Bytes, points: Float, mask: Bytes) -> References:
         """Encode one reference."""
-        return self._network.encode(
-            branch,
+        inputs = (
             self._pictures(picture[ROWS, COLUMNS])[None],
             self._tensor(self._draw.pncc(points).transpose(2, 0, 1))[None],
             self._tensor(mask[ROWS, COLUMNS])[None],
-        )[0]
+        )
+        with mixed(self._device, bfloat16=self._bfloat16):
+            return self._network.encode(branch, *inputs)[0]
 
     def _pictures(self, rgb: Bytes) -> Tensor:
         """Return a picture for the network, [H, W, 3] uint8 -> [3, H, W] in [0, 1]."""
@@ -345,15 +349,17 @@ class FaceRenderer:
         references: tuple[References, References],
     ) -> Float:
         """Return a crop with the face rendered in a given geometry, [S, S, 3], 0 to 255."""
-        rendered = self._network(
+        inputs = (
             self._tensor(self._draw.pncc(points).transpose(2, 0, 1)),
             self._pictures(picture[ROWS, COLUMNS]),
             self._tensor(mask[ROWS, COLUMNS]),
             self._tensor(lips[ROWS, COLUMNS]),
-            *references,
         )
+        with mixed(self._device, bfloat16=self._bfloat16):  # of this thread
+            rendered = self._network(*inputs, *references)
+        image = rendered.image.float().clamp(0, 1).permute(1, 2, 0)
         made = picture.astype(np.float32)
-        made[ROWS, COLUMNS] = rendered.image.clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255
+        made[ROWS, COLUMNS] = image.cpu().numpy() * 255
         return made
 
 

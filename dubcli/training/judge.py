@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from dubcli.checkpoints import load_as
+from dubcli.checkpoints import load_as, read_manifest
 from dubcli.loading import load_basis
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer
@@ -41,6 +41,7 @@ class GeometryRow:
     """Medians over clips."""
 
     set: str
+    network: str  # its name: "geometry" is the one that dubs unless --audio-encoder says otherwise
     clips: int
     correlation: float
     deviation_ratio: float
@@ -69,9 +70,13 @@ def judge_models(data: Path, cache: Path, models: Path) -> Validation:
     model = load_basis(models)
     clips = [c for c in read_clips(data) if c.split == "val"]
     shipped = load_as(models, "renderer", DualAttentionRenderer)
-    lip_sync = load_as(models, "geometry", LipSyncNet)
     spoken = [c for c in clips if c.kind == "speech"]
-    folder = prepare_judged(clips, cache, models, model, lip_sync.hyper.audio_encoder)
+    names = sorted(n for n, e in read_manifest(models).items() if e.network == LipSyncNet.__name__)
+    lip_syncs = {name: load_as(models, name, LipSyncNet) for name in names}
+    folders = {
+        name: prepare_judged(clips, cache, models, model, network.hyper.audio_encoder)
+        for name, network in lip_syncs.items()
+    }
     torch.manual_seed(UNTRAINED_SEED)
     untrained = DualAttentionRenderer(shipped.hyper).eval()
     problem = geometry.GeometryProblem(model, geometry.GeometryTraining())
@@ -80,8 +85,10 @@ def judge_models(data: Path, cache: Path, models: Path) -> Validation:
     for of in sorted({c.set for c in clips}):
         of_set = [c for c in clips if c.set == of]
         rendered += _renderer_rows(of, of_set, cache, SampleMaker(model), shipped, untrained)
-        row = _geometry_row(of, [c for c in spoken if c.set == of], folder, problem, lip_sync)
-        generated += [row] if row else []
+        for name, network in lip_syncs.items():
+            heard = [c for c in spoken if c.set == of]
+            row = _geometry_row((of, name), heard, folders[name], problem, network)
+            generated += [row] if row else []
     return Validation((*rendered, *over_all(rendered)), tuple(generated))
 
 
@@ -130,20 +137,20 @@ def _renderer_rows(
 
 
 def _geometry_row(
-    name: str,
+    of: tuple[str, str],
     clips: list[Clip],
     folder: Path,
     problem: geometry.GeometryProblem,
     network: LipSyncNet,
 ) -> GeometryRow | None:
-    """Return the row of one set, None if no clip could be encoded."""
+    """Return the row of one set and network, None if no clip could be encoded."""
     files = [(folder / f"{c.name}.npz", c) for c in clips]
     stored = [geometry.load_speech(f, c.speaker, c.set) for f, c in files if f.exists()]
     if not stored:
         return None
     f = geometry.judge(network, problem, stored)
     return GeometryRow(
-        name,
+        *of,
         len(stored),
         f["correlation"],
         f["deviation"],

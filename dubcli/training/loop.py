@@ -7,12 +7,12 @@ sums of the losses since the last judgement are part of the state: a resumed run
 undisturbed one would have seen and logs what it would have logged.
 """
 
-import contextlib
 import json
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dubcli.errors import InputError
+from dubcli.networks.precision import has_fast_bfloat16, mixed
 from dubcli.records import Bytes
 from dubcli.training.recipe import Between
 from dubcli.training.run_log import Means, RunLog, drop_sheets, keep_sheet
@@ -50,7 +51,7 @@ class LoopOptions:
     judge_minutes: float = 10.0
     judge_steps: Annotated[int, Between(1)] | None = None  # instead of judge_minutes
     sheets: Annotated[int, Between(1, 1000)] = 8  # pictures of judgements that are kept
-    mixed_precision: bool = True  # bfloat16 where it pays: on a CUDA GPU; float32 elsewhere
+    mixed_precision: bool = True  # bfloat16 where it pays: CUDA GPUs, CPUs with AMX
 
     def __post_init__(self) -> None:
         """Refuse moments that AdamW cannot take.
@@ -207,11 +208,10 @@ class Loop:
                 self._mean[name].lerp_(parameter, 1 - decay)
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        """Return the precision of a step: bfloat16 where it may, on a CUDA GPU, else as it is."""
-        if self.options.mixed_precision and next(self.network.parameters()).is_cuda:
-            return torch.autocast("cuda", torch.bfloat16)
-        return contextlib.nullcontext()
+    def _precision(self) -> AbstractContextManager[object]:
+        """Return the precision of a step: bfloat16 where it may be and pays, else as it is."""
+        device = next(self.network.parameters()).device
+        return mixed(device, bfloat16=self.options.mixed_precision and has_fast_bfloat16(device))
 
     def _judge_and_save(self) -> None:
         """Judge the mean weights; keep them if they are the best so far; save.

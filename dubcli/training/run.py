@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dubcli.checkpoints import entry_for, record, save_network
+from dubcli.config import TrainingOptions
 from dubcli.errors import InputError
 from dubcli.records import Bytes
 from dubcli.training.loop import Loop, LoopOptions, Observer
@@ -39,27 +40,23 @@ LoopedRecipe = TypeVar("LoopedRecipe", bound=HasLoop)
 def settle(
     name: str,
     defaults: LoopedRecipe,
-    file: Path | None,
-    *,
-    minutes: float | None,
-    seed: int | None,
+    options: TrainingOptions,
 ) -> LoopedRecipe:
     """Return the recipe of a run: the shipped one, or a file's, with a command's own options.
 
     Args:
         name: The training command.
         defaults: Its recipe.
-        file: What to read instead of the shipped file; it changes what it names.
-        minutes: Replaces the recipe's budget, in minutes or in steps.
-        seed: Replaces the recipe's.
+        options: ``recipe`` is read, which changes what it names; ``minutes`` replaces its budget,
+            in minutes or in steps, ``seed`` its seed.
 
     Raises:
         InputError: If the file cannot be used.
     """
-    recipe = read_recipe(shipped_recipe(name) if file is None else file, defaults)
-    given = {"minutes": minutes, "seed": seed}
+    recipe = read_recipe(options.recipe or shipped_recipe(name), defaults)
+    given = {"minutes": options.minutes, "seed": options.seed}
     loop = replace(recipe.loop, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-    if minutes is not None:
+    if options.minutes is not None:
         loop = replace(loop, steps=None)
     return replace(recipe, loop=loop)  # type: ignore[type-var]
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dubcli.config import TRAINING_DEFAULTS, TrainingOptions
 from dubcli.loading import HUBERT, WHISPER, device_for, load_audio_encoder
 from dubcli.networks.audio_encoder import SAMPLE_RATE_HZ
 from dubcli.networks.compact_hubert import CompactHubert, CompactHubertHyper
@@ -56,14 +57,10 @@ def train_audio_encoder(
     data: Path,
     cache: Path,
     models: Path,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     *,
     sounds: Sequence[Path] = (),
     labelled: Path | None = None,
-    recipe: Path | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    resume: bool = False,
-    device: str = "auto",
     observer: Observer | None = None,
 ) -> Path:
     """Distil a compact HuBERT from the Whisper encoder; the best by validation is kept.
@@ -72,13 +69,9 @@ def train_audio_encoder(
         data: Folder with ``clips.csv``: the sound of its speech clips; ``val`` judges.
         cache: Folder for decoded sound.
         models: Folder of checkpoints: the teacher is read, the result recorded.
+        options: See ``TrainingOptions``.
         sounds: Folders of further speech.
         labelled: A viseme probe (``training.sounds.labelled_sounds``); None: no visemes are taught.
-        recipe: TOML file; None: the shipped one.
-        minutes: Budget of the training itself; None: the recipe's.
-        seed: Of every random choice; None: the recipe's.
-        resume: Go on from the last saved state of this cache folder.
-        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
         observer: Told where the run is.
 
     Returns:
@@ -87,8 +80,8 @@ def train_audio_encoder(
     Raises:
         InputError: If the recipe cannot be used, or a folder holds no sound.
     """
-    settings = settle(AUDIO_ENCODER, HubertRecipe(), recipe, minutes=minutes, seed=seed)
-    place, training = device_for(device), settings.training
+    settings = settle(AUDIO_ENCODER, HubertRecipe(), options)
+    place, training = device_for(options.device), settings.training
     clips = [clip for clip in read_clips(data) if clip.kind == "speech"]
     heard = clip_sounds([clip for clip in clips if clip.split == "train"], cache)
     for folder in sounds:
@@ -129,7 +122,7 @@ def train_audio_encoder(
         settings.loop,
         loss,
         score,
-        resume=resume,
+        resume=options.resume,
         recipe=settings,
         observer=observer,
     )

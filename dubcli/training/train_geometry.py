@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dubcli.config import TRAINING_DEFAULTS, TrainingOptions
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.loading import (
     GEOMETRY,
     SYNC_VERTICES,
     device_for,
+    geometry_for,
     load_basis,
     load_sync_expert,
 )
@@ -167,12 +169,8 @@ def train_geometry(
     source: Path,
     cache: Path,
     models: Path,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     *,
-    recipe: Path | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    resume: bool = False,
-    device: str = "auto",
     audio_encoder: str | None = None,
     observer: Observer | None = None,
 ) -> Path:
@@ -182,11 +180,7 @@ def train_geometry(
         source: Folder with ``clips.csv``, or a pack.
         cache: Folder for runs, and for landmarks and features where the source is no pack.
         models: Folder of checkpoints: the basis is read, the result recorded.
-        recipe: TOML file; None: the shipped one.
-        minutes: Budget of the training itself; None: the recipe's.
-        seed: Of every random choice; None: the recipe's.
-        resume: Go on from the last saved state of this cache folder.
-        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
+        options: See ``TrainingOptions``.
         audio_encoder: Whose features: ours, a local HuBERT folder, or a name on the model hub;
             None: the recipe's.
         observer: Told where the run is.
@@ -197,9 +191,9 @@ def train_geometry(
     Raises:
         InputError: If recipe, source, device, encoder or an earlier state cannot be used.
     """
-    settings = settle(GEOMETRY, GeometryRecipe(), recipe, minutes=minutes, seed=seed)
+    settings = settle(GEOMETRY, GeometryRecipe(), options)
     settings = with_encoder(settings, audio_encoder)
-    model, place = load_basis(models), device_for(device)
+    model, place = load_basis(models), device_for(options.device)
     clips = list(spoken_clips(source, cache, models, model, settings))
     problem = GeometryProblem(model, settings.training)
     widths = {clip.content.versions[0].features.shape[1] for clip in clips}
@@ -216,13 +210,13 @@ def train_geometry(
     refuse_empty(run.training, run.judged, source)
     return train(
         network,
-        GEOMETRY,
+        geometry_for(settings.network.audio_encoder),
         cache,
         models,
         settings.loop,
         run.loss,
         run.judge,
-        resume=resume,
+        resume=options.resume,
         recipe=settings,
         sheet=run.sheet,
         observer=observer,

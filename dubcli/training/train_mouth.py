@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dubcli.checkpoints import load_as
+from dubcli.config import TRAINING_DEFAULTS, TrainingOptions
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.loading import RENDERER, load_basis
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
@@ -129,12 +130,9 @@ def train_mouth(
     source: Path,
     cache: Path,
     models: Path,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     *,
     vgg: Path,
-    recipe: Path | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    resume: bool = False,
     observer: Observer | None = None,
 ) -> Path:
     """Train a refiner for the renderer in the models folder; the best by validation is kept.
@@ -143,11 +141,8 @@ def train_mouth(
         source: Folder with ``clips.csv``, or a renderer's pack.
         cache: Folder for runs, and for landmarks and crops where the source is no pack.
         models: Folder of checkpoints: the renderer is read, and recorded again with its refiner.
+        options: See ``TrainingOptions``.
         vgg: Weights of the perceptual loss (``training.perceptual``).
-        recipe: TOML file; None: the shipped one.
-        minutes: Budget of the training itself; None: the recipe's.
-        seed: Of every random choice; None: the recipe's.
-        resume: Go on from the last saved state of this cache folder.
         observer: Told where the run is.
 
     Returns:
@@ -156,7 +151,7 @@ def train_mouth(
     Raises:
         InputError: If recipe, source, VGG's file or an earlier state cannot be used.
     """
-    settings = settle(MOUTH, MouthRecipe(), recipe, minutes=minutes, seed=seed)
+    settings = settle(MOUTH, MouthRecipe(), options)
     model, features = load_basis(models), VggFeatures(vgg)
     clips = list(cropped_clips(source, cache, models, model, settings.data))
     torch.manual_seed(settings.loop.seed)
@@ -172,7 +167,7 @@ def train_mouth(
         settings.loop,
         run.loss,
         run.judge,
-        resume=resume,
+        resume=options.resume,
         recipe=settings,
         sheet=run.sheet,
         observer=observer,

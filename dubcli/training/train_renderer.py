@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dubcli.config import TRAINING_DEFAULTS, TrainingOptions
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.loading import RENDERER, device_for, load_basis
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper, channels_last
@@ -134,12 +135,8 @@ def train_renderer(
     source: Path,
     cache: Path,
     models: Path,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     *,
-    recipe: Path | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    resume: bool = False,
-    device: str = "auto",
     vgg: Path | None = None,
     observer: Observer | None = None,
 ) -> Path:
@@ -149,11 +146,7 @@ def train_renderer(
         source: Folder with ``clips.csv``, or a pack.
         cache: Folder for runs, and for landmarks and crops where the source is no pack.
         models: Folder of checkpoints: the basis is read, the result recorded.
-        recipe: TOML file; None: the shipped one.
-        minutes: Budget of the training itself; None: the recipe's.
-        seed: Of every random choice; None: the recipe's.
-        resume: Go on from the last saved state of this cache folder.
-        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
+        options: See ``TrainingOptions``.
         vgg: Weights of the perceptual loss (``training.perceptual``); None: trained without it.
         observer: Told where the run is.
 
@@ -163,8 +156,8 @@ def train_renderer(
     Raises:
         InputError: If recipe, source, device or an earlier state cannot be used.
     """
-    settings = settle(RENDERER, RendererRecipe(), recipe, minutes=minutes, seed=seed)
-    model, place = load_basis(models), device_for(device)
+    settings = settle(RENDERER, RendererRecipe(), options)
+    model, place = load_basis(models), device_for(options.device)
     clips = list(cropped_clips(source, cache, models, model, settings.data))
     torch.manual_seed(settings.loop.seed)
     network = DualAttentionRenderer(settings.network)
@@ -181,7 +174,7 @@ def train_renderer(
         settings.loop,
         run.loss,
         run.judge,
-        resume=resume,
+        resume=options.resume,
         recipe=settings,
         sheet=run.sheet,
         observer=observer,

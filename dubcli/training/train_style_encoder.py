@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dubcli.config import TRAINING_DEFAULTS, TrainingOptions
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import lower_face_indices
 from dubcli.loading import STYLE_ENCODER, device_for, load_basis
@@ -47,12 +48,8 @@ def train_style_encoder(
     data: Path,
     cache: Path,
     models: Path,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     *,
-    recipe: Path | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    resume: bool = False,
-    device: str = "auto",
     observer: Observer | None = None,
 ) -> Path:
     """Train StyleSim's encoder; the best on held-out speakers of the split train is kept.
@@ -61,11 +58,7 @@ def train_style_encoder(
         data: Folder with ``clips.csv``; clips without speech serve too.
         cache: Folder for landmarks and expression.
         models: Folder of checkpoints: the basis is read, the result recorded.
-        recipe: TOML file; None: the shipped one.
-        minutes: Budget of the training itself; None: the recipe's.
-        seed: Of every random choice; None: the recipe's.
-        resume: Go on from the last saved state of this cache folder.
-        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
+        options: See ``TrainingOptions``.
         observer: Told where the run is.
 
     Returns:
@@ -74,8 +67,8 @@ def train_style_encoder(
     Raises:
         InputError: If the recipe cannot be used, or too few people can be told apart.
     """
-    settings = settle(STYLE_ENCODER, StyleRecipe(), recipe, minutes=minutes, seed=seed)
-    model, place = load_basis(models), device_for(device)
+    settings = settle(STYLE_ENCODER, StyleRecipe(), options)
+    model, place = load_basis(models), device_for(options.device)
     clips = [c for c in read_clips(data) if c.split == "train"]
     track_clips(clips, cache, models)
     styles = fit_styles(clips, cache, model)
@@ -114,7 +107,7 @@ def train_style_encoder(
         settings.loop,
         loss,
         score,
-        resume=resume,
+        resume=options.resume,
         recipe=settings,
         observer=observer,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dubcli.config import TRAINING_DEFAULTS, TrainingOptions
 from dubcli.errors import InputError
 from dubcli.geometry.mouth import MOUTH_HEIGHT, MOUTH_WIDTH
 from dubcli.loading import SYNC_PIXELS, WHISPER, device_for, load_audio_encoder, load_basis
@@ -63,12 +64,8 @@ def train_sync_expert(
     data: Path,
     cache: Path,
     models: Path,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     *,
-    recipe: Path | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
-    resume: bool = False,
-    device: str = "auto",
     kind: str = "pixels",
     name: str = SYNC_PIXELS,
     half: str = "losses",
@@ -80,11 +77,7 @@ def train_sync_expert(
         data: Folder with ``clips.csv``.
         cache: Folder for landmarks, features and mouth pictures.
         models: Folder of checkpoints: basis and speech encoder are read, the result recorded.
-        recipe: TOML file; None: the shipped one.
-        minutes: Budget of the training itself; None: the recipe's.
-        seed: Of every random choice; None: the recipe's.
-        resume: Go on from the last saved state of this cache folder.
-        device: Where the network is trained: "auto", "cpu", "cuda" or "mps".
+        options: See ``TrainingOptions``.
         kind: What it sees of the mouth: "vertices" or "pixels".
         name: Of the checkpoint.
         half: Whose speakers teach it: "losses" or "measuring" (``training.sync_expert.half_of``).
@@ -99,8 +92,8 @@ def train_sync_expert(
     for option, value, known in (("kind", kind, KINDS), ("half", half, HALVES)):
         if value not in known:
             raise InputError(f"--{option} {value}: give one of: {', '.join(known)}")
-    settings = settle(SYNC_EXPERT, SyncRecipe(), recipe, minutes=minutes, seed=seed)
-    model, place = load_basis(models), device_for(device)
+    settings = settle(SYNC_EXPERT, SyncRecipe(), options)
+    model, place = load_basis(models), device_for(options.device)
     encoder = load_audio_encoder(WHISPER, models)
     wanted = [c for c in read_clips(data) if _wanted(c, half)]
     track_clips(wanted, cache, models)
@@ -144,7 +137,7 @@ def train_sync_expert(
         settings.loop,
         loss,
         score,
-        resume=resume,
+        resume=options.resume,
         recipe=settings,
         observer=observer,
     )

@@ -76,6 +76,7 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "face": "2",
         "debug_mask": True,
         "speech_at": "0:01",
+        "precision": "float32",
         "cache": CacheOptions(use=False, folder=Path("c")),
     }
     other = others.get(name, 7)

@@ -13,7 +13,7 @@ import pytest
 
 import dubcli
 from dubcli.cli import app, console
-from dubcli.config import DEFAULTS, CacheOptions, DubOptions
+from dubcli.config import DEFAULTS, CacheOptions, DubOptions, TrainingOptions
 from dubcli.errors import CheckpointError, DubError, InputError, MediaError
 from dubcli.records import DubReport, Progress
 
@@ -189,6 +189,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--tracks": "drop",
         "--pixel-format": "yuv444p10le",
         "--threads": "2",
+        "--precision": "float32",
         "--cache-folder": "kept",
         "--cache-limit": "5",
     }
@@ -246,6 +247,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         deinterlace=True,
         patch_only=True,
         threads=2,
+        precision="float32",
         overwrite=True,
         cache=CacheOptions(use=False, folder=Path("kept"), limit_mb=5),
     )
@@ -451,28 +453,15 @@ def test_training_commands_pass_on_what_they_are_given(
     more = ["--minutes", "2", "--seed", "3", "--resume", "--recipe", "r.toml", "--vgg", "v"]
     assert run("train", "renderer", "--pack", "p", *common, *more).code == 0
 
-    assert [call[:-1] for call in calls] == [(Path(of), Path("c"), models) for of in "ddp"]
-    assert calls[0][-1] == {"recipe": Path("r.toml")}
+    assert [call[:3] for call in calls] == [(Path(of), Path("c"), models) for of in "ddp"]
+    assert calls[0][3:] == ({"recipe": Path("r.toml")},)
+    assert [call[3] for call in calls[1:]] == [
+        TrainingOptions(minutes=1.5),
+        TrainingOptions(Path("r.toml"), minutes=2.0, seed=3, resume=True),
+    ]
     given = [call[-1] for call in calls[1:]]
     assert all(callable(one.pop("observer")) for one in given)
-    assert given == [
-        {
-            "recipe": None,
-            "minutes": 1.5,
-            "seed": None,
-            "resume": False,
-            "device": DEFAULTS.device,
-            "audio_encoder": None,
-        },
-        {
-            "recipe": Path("r.toml"),
-            "minutes": 2.0,
-            "seed": 3,
-            "resume": True,
-            "device": DEFAULTS.device,
-            "vgg": Path("v"),
-        },
-    ]
+    assert given == [{"audio_encoder": None}, {"vgg": Path("v")}]
 
 
 def test_pack_command_passes_on_what_it_is_given_and_says_what_was_packed(
@@ -553,6 +542,7 @@ def test_judging_prints_a_row_for_each_network_and_set(
     @dataclass
     class Generated:
         set: str = "wild"
+        network: str = "geometry"
         clips: int = 24
         correlation: float = 0.75
         deviation_ratio: float = 1.0
@@ -574,6 +564,7 @@ def test_judging_prints_a_row_for_each_network_and_set(
     assert plain.out.splitlines()[-1].split() == [
         "wild",
         "24",
+        "geometry",
         "0.750",
         "1.00",
         "0.69",

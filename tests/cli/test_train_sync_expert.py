@@ -5,6 +5,7 @@ import pytest
 
 from dubcli.checkpoints import models_root
 from dubcli.cli import app
+from dubcli.config import TrainingOptions
 from dubcli.training import train_sync_expert
 
 
@@ -19,18 +20,10 @@ def test_options_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
         app.main()
     assert leaving.value.code == 0
     (paths, options) = given[0]
-    assert paths == (Path("d"), Path("c"), models_root())
+    training = TrainingOptions(minutes=1.5, seed=3)
+    assert paths == (Path("d"), Path("c"), models_root(), training)
     assert callable(options.pop("observer"))
-    assert options == {
-        "recipe": None,
-        "minutes": 1.5,
-        "kind": "pixels",
-        "name": "mine",
-        "half": "measuring",
-        "seed": 3,
-        "resume": False,
-        "device": "auto",
-    }
+    assert options == {"kind": "pixels", "name": "mine", "half": "measuring"}
 
 
 def test_unknown_kind_is_one_line_and_exit_code_2(

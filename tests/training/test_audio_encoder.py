@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dubcli.checkpoints import read_header, verified_file
+from dubcli.config import TrainingOptions
 from dubcli.loading import HUBERT, load_audio_encoder
 from dubcli.networks.audio_encoder import AudioEncoder
 from dubcli.networks.compact_hubert import CompactHubert, CompactHubertHyper
@@ -164,7 +165,11 @@ def test_training_records_an_encoder_that_dub_can_load(data: Path, tmp_path: Pat
         "[loop]\nsteps = 3\njudge_steps = 2\nminutes = 1\n"
     )
     file = train_audio_encoder(
-        data, tmp_path / "cache", models, sounds=[data], recipe=recipe, device="cpu"
+        data,
+        tmp_path / "cache",
+        models,
+        TrainingOptions(recipe=recipe, device="cpu"),
+        sounds=[data],
     )
     assert verified_file(models, HUBERT) == file
     assert json.loads(read_header(file)["best"])["step"] in {2, 3}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -246,8 +247,14 @@ def test_state_that_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path) -> N
         Problem(tmp_path)
 
 
-def test_bfloat16_is_for_cuda_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_steps_are_in_bfloat16_where_that_pays_and_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool, allowed: bool
+) -> None:
+    monkeypatch.setattr("dubcli.training.loop.has_fast_bfloat16", lambda device: able)
     problem = Problem(tmp_path)
+    problem.loop.options = replace(OPTIONS, mixed_precision=allowed)
     seen: list[torch.dtype] = []
     plain = problem.loop._loss
 
@@ -257,7 +264,7 @@ def test_bfloat16_is_for_cuda_only(tmp_path: Path) -> None:
 
     problem.loop._loss = noting
     problem.loop.run()
-    assert set(seen) == {torch.float32}
+    assert set(seen) == {torch.bfloat16 if able and allowed else torch.float32}
 
 
 def test_a_kill_between_saves_costs_only_the_steps_since(

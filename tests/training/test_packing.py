@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dubcli.checkpoints import load_as, load_network, read_header, verified_file
+from dubcli.config import TrainingOptions
 from dubcli.errors import InputError
 from dubcli.geometry.window import COLUMNS, ROWS
 from dubcli.loading import load_basis
@@ -42,9 +43,10 @@ for name in {blocked!r}:
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
+from dubcli.config import TrainingOptions
 from dubcli.training.train_{kind} import train_{kind} as train
 pack, cache, models, recipe = map(Path, sys.argv[1:])
-print(train(pack, cache, models, recipe=recipe, device="cpu"))
+print(train(pack, cache, models, TrainingOptions(recipe, device="cpu")))
 """
 TWO_STEPS = "[loop]\nsteps = 2\njudge_steps = 2\n"
 
@@ -169,7 +171,9 @@ def test_geometry_trains_from_a_pack_as_from_the_cache(
     assert (report.clips, report.psnr_db) == (3, None)
     made = run_blocked("geometry", output, tmp_path, models)
     assert load_as(models, "geometry", LipSyncNet).hyper.audio_width == 384
-    again = train_geometry(data, cache, models, recipe=tmp_path / "two.toml", device="cpu")
+    again = train_geometry(
+        data, cache, models, TrainingOptions(recipe=tmp_path / "two.toml", device="cpu")
+    )
     assert again.name == made.name  # the file is named after its hash: the same weights
 
 
@@ -179,7 +183,7 @@ def test_pack_of_other_speech_features_is_refused(
     output = tmp_path / "speech.dubpack"
     make_pack(data, cache, models, output, kind="geometry")
     with pytest.raises(InputError, match="holds features of whisper-tiny-en-enc3, not of hubert"):
-        train_geometry(output, tmp_path, models, audio_encoder="hubert", device="cpu")
+        train_geometry(output, tmp_path, models, audio_encoder="hubert")
     pack = open_pack(output, "geometry", models)
     assert {c.clip.name for c in clips_of(pack)} == {"aa", "bb", "small"}
 

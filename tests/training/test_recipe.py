@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 
+from dubcli.config import TrainingOptions
 from dubcli.errors import InputError
 from dubcli.training.recipe import (
     Between,
@@ -145,11 +146,15 @@ def test_missing_recipe_is_named(tmp_path: Path) -> None:
 
 def test_options_of_the_command_replace_the_recipe(tmp_path: Path) -> None:
     path = written(tmp_path, "[loop]\nminutes = 7\nseed = 5\nrate = 0.5\n")
-    loop = settle("renderer", RendererRecipe(), path, minutes=None, seed=9).loop
+
+    def settled(**given: object) -> RendererRecipe:
+        return settle("renderer", RendererRecipe(), TrainingOptions(**given))
+
+    loop = settled(recipe=path, seed=9).loop
     assert (loop.minutes, loop.seed, loop.rate) == (7, 9, 0.5)
     in_steps = written(tmp_path, "[loop]\nsteps = 30\n")
-    assert settle("renderer", RendererRecipe(), in_steps, minutes=None, seed=None).loop.steps == 30
-    assert settle("renderer", RendererRecipe(), in_steps, minutes=2, seed=None).loop.steps is None
-    shipped = settle("renderer", RendererRecipe(), None, minutes=0.0, seed=None)
+    assert settled(recipe=in_steps).loop.steps == 30
+    assert settled(recipe=in_steps, minutes=2).loop.steps is None
+    shipped = settled(minutes=0.0)
     assert shipped.loop.minutes == 0
     assert {f.name for f in fields(shipped)} == {"data", "sampling", "training", "network", "loop"}

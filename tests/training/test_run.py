@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dubcli.checkpoints import load_as, read_header, read_manifest, verified_file
+from dubcli.config import TrainingOptions
 from dubcli.errors import InputError
 from dubcli.media.binary import find_ffmpeg
 from dubcli.networks.lip_sync import LipSyncHyper, LipSyncNet
@@ -27,6 +28,7 @@ SPEECH = ROOT / "examples/media/speech.wav"
 COLUMNS = ("clip", "split", "kind", "speaker", "set", "seconds", "face_px", "sync", "sync_lag_ms")
 SECONDS = 2.0
 A_MOMENT = 0.02  # minutes: a step or two
+A_MOMENT_ON_THE_CPU = TrainingOptions(minutes=A_MOMENT, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,14 @@ def test_geometry_training_records_a_checkpoint_and_resumes(
         return file
 
     before = read_manifest(models)["geometry"]
-    first = train_geometry(data, cache, models, recipe=recipe(2), device="cpu")
+    first = train_geometry(data, cache, models, TrainingOptions(recipe=recipe(2), device="cpu"))
     assert read_manifest(models)["geometry"].sha256 != before.sha256
     assert not (models / before.file).exists()
     assert verified_file(models, "geometry") == first
     assert load_as(models, "geometry", LipSyncNet).hyper.audio_encoder == "whisper-tiny-en-enc3"
     log = (cache / "runs/geometry/log.csv").read_text().splitlines()
-    train_geometry(data, cache, models, recipe=recipe(4), resume=True, device="cpu")
+    going_on = TrainingOptions(recipe=recipe(4), resume=True, device="cpu")
+    train_geometry(data, cache, models, going_on)
     again = (cache / "runs/geometry/log.csv").read_text().splitlines()
     assert again[: len(log)] == log
     assert [int(float(line.split(",")[0])) for line in again[1:]] == [1, 2, 3, 4]
@@ -101,7 +104,7 @@ def test_geometry_training_records_a_checkpoint_and_resumes(
 def test_renderer_training_records_a_checkpoint_and_leaves_a_sheet(
     data: Path, cache: Path, models: Path
 ) -> None:
-    file = train_renderer(data, cache, models, minutes=A_MOMENT, device="cpu")
+    file = train_renderer(data, cache, models, A_MOMENT_ON_THE_CPU)
     assert verified_file(models, "renderer") == file
     load_as(models, "renderer", DualAttentionRenderer)
     sheets = list((cache / "runs/renderer/sheets").glob("step-*.png"))
@@ -128,7 +131,7 @@ def test_judging_gives_every_row_of_the_readme(data: Path, cache: Path, models: 
 def test_folder_without_usable_clips_is_refused(tmp_path: Path, models: Path) -> None:
     (tmp_path / "clips.csv").write_text(",".join(COLUMNS) + "\n")
     with pytest.raises(InputError, match="no usable clips in the split train"):
-        train_geometry(tmp_path, tmp_path / "cache", models, minutes=A_MOMENT, device="cpu")
+        train_geometry(tmp_path, tmp_path / "cache", models, A_MOMENT_ON_THE_CPU)
 
 
 def test_another_recipe_on_resume_is_warned_of(

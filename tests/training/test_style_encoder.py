@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dubcli.checkpoints import load_as, read_manifest, verified_file
+from dubcli.config import TrainingOptions
 from dubcli.errors import InputError
 from dubcli.geometry.morphable import MorphableModel, lower_face_indices
 from dubcli.loading import load_basis
@@ -35,6 +36,7 @@ from dubcli.training.train_style_encoder import train_style_encoder
 
 ROOT = Path(__file__).parents[2]
 A_MOMENT = 0.05  # minutes
+A_MOMENT_ON_THE_CPU = TrainingOptions(minutes=A_MOMENT, device="cpu")
 COLUMNS = ("clip", "split", "kind", "speaker", "set", "seconds", "face_px", "sync", "sync_lag_ms")
 
 
@@ -193,7 +195,7 @@ def test_validation_clip_is_fitted_in_halves_and_others_whole(
 
 def test_training_records_a_checkpoint_that_judging_takes(data: Path, models: Path) -> None:
     assert 2 <= sum(held_out(f"p{k}") for k in range(17)) <= 10
-    file = train_style_encoder(data, data / "cache", models, minutes=A_MOMENT, device="cpu")
+    file = train_style_encoder(data, data / "cache", models, A_MOMENT_ON_THE_CPU)
     assert verified_file(models, "style-encoder") == file
     assert file.stat().st_size < 2_000_000
     assert load_as(models, "style-encoder", StyleSimEncoder).directions.abs().sum() > 0
@@ -211,4 +213,4 @@ def test_training_records_a_checkpoint_that_judging_takes(data: Path, models: Pa
 def test_folder_with_too_few_people_is_refused(tmp_path: Path, models: Path) -> None:
     (tmp_path / "clips.csv").write_text(",".join(COLUMNS) + "\n")
     with pytest.raises(InputError, match="0 speakers to train on"):
-        train_style_encoder(tmp_path, tmp_path / "c", models, minutes=A_MOMENT, device="cpu")
+        train_style_encoder(tmp_path, tmp_path / "c", models, A_MOMENT_ON_THE_CPU)

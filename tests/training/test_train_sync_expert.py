@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dubcli.checkpoints import load_as, verified_file
+from dubcli.config import TrainingOptions
 from dubcli.errors import InputError
 from dubcli.media.binary import find_ffmpeg
 from dubcli.networks.sync_expert import SyncExpert
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "examples/media/speech.wav"
 COLUMNS = ("clip", "split", "kind", "speaker", "set", "seconds", "face_px", "sync", "sync_lag_ms")
 A_MOMENT = 0.01  # minutes: a step or two
+A_MOMENT_ON_THE_CPU = TrainingOptions(minutes=A_MOMENT, device="cpu")
 
 
 def cut(source: Path, target: Path) -> None:
@@ -55,17 +57,17 @@ def test_training_cuts_mouths_and_records_a_checkpoint(
     cache = tmp_path / "cache"
     half = half_of("s1")
     file = train_sync_expert(
-        data, cache, models, minutes=A_MOMENT, device="cpu", kind="pixels", name="mine", half=half
+        data, cache, models, A_MOMENT_ON_THE_CPU, kind="pixels", name="mine", half=half
     )
     assert verified_file(models, "mine") == file
     assert load_as(models, "mine", SyncExpert).hyper.kind == "pixels"
     assert {p.stem for p in (cache / "mouths").glob("*.npz")} == {"aa", "bb"}
     other = ({"losses", "measuring"} - {half}).pop()
     with pytest.raises(InputError, match="no usable clips in the split train"):
-        train_sync_expert(data, cache, models, minutes=A_MOMENT, device="cpu", half=other)
+        train_sync_expert(data, cache, models, A_MOMENT_ON_THE_CPU, half=other)
 
 
 @pytest.mark.parametrize(("option", "value"), [("kind", "voxels"), ("half", "third")])
 def test_unknown_kind_or_half_is_refused(tmp_path: Path, option: str, value: str) -> None:
     with pytest.raises(InputError, match=f"--{option} {value}: give one of: "):
-        train_sync_expert(tmp_path, tmp_path, tmp_path, minutes=1, **{option: value})
+        train_sync_expert(tmp_path, tmp_path, tmp_path, **{option: value})
