@@ -79,7 +79,7 @@ AdaptOption = Annotated[
     int,
     typer.Option(
         metavar="STEPS",
-        help="Fine-tune the renderer on INPUT first, for this dub only; 200: about a minute.",
+        help="Fine-tune the renderer on INPUT first, for this dub only; 100: about a minute.",
     ),
 ]
 LoudnessOption = Annotated[

@@ -27,10 +27,11 @@ WARM_UP = 10  # steps until it is reached; from there on it falls
 FINAL_RATE = 0.05  # share of it at the end
 BETAS = (0.9, 0.99)  # of AdamW's two moments
 GRADIENT_NORM = 1.0  # gradients longer than this are shortened to it
+PARTS = ("decoder", "texture_encoder")  # that learn; what finds correspondences stays
 FACES, LIPS = 3, 5  # references of a sample
-GAP = 2  # frames of the video that references keep from their target
+BANK = 25  # frames among which the lip references are those with the most alike mouth
+GAP, LIP_GAP = 2, 10  # frames of the video that face and lip references keep from their target
 SELF_SHARE = 0.35  # of samples whose target is among its own face references
-MIRRORED_SHARE = 0.5  # of samples
 LIP_WEIGHT, GRADIENT_WEIGHT, WARP_WEIGHT = 3.0, 2.0, 0.3  # as in training
 
 
@@ -107,27 +108,33 @@ def draw_references(
 ) -> tuple[Integers, Integers]:
     """Return face and lip references for a target among the frames.
 
-    Both are of the same person and at least ``GAP`` frames of the video away: a network that may
-    see its target's mouth learns to copy it. Face references are of the target's shot where it has
-    others, as in a dub; in a share of the samples the target is one of them, as in a dub too.
+    Both are of the same person. Face references are of the target's shot where it has others, as in
+    a dub; in a share of the samples the target is one of them, as in a dub too. Lip references are,
+    of some frames drawn, those whose mouth is most like the target's, which count most in a dub.
+    Frames next to the target are no lip references where there are others: a network that may see
+    its target's mouth learns to copy it.
 
     Args:
-        frames: At least two.
+        frames: At least ``LEAST_FRAMES`` of each person.
         index: The target, counted among them.
         generator: Draws.
 
     Returns:
         ``FACES`` and ``LIPS`` numbers among the frames.
     """
-    others = frames.person == frames.person[index]
-    others &= np.abs(frames.index - frames.index[index]) >= GAP
+    own = frames.person == frames.person[index]
+    away = np.abs(frames.index - frames.index[index])
+    others, far = own & (away >= GAP), own & (away >= LIP_GAP)
     in_shot = others & (frames.analysis.shot == frames.analysis.shot[index])
-    lips = np.flatnonzero(others)
-    faces = np.flatnonzero(in_shot) if in_shot.any() else lips
+    faces = np.flatnonzero(in_shot if in_shot.any() else others)
     face = generator.choice(faces, FACES, replace=len(faces) < FACES)
     if generator.random() < SELF_SHARE:
         face[generator.integers(FACES)] = index
-    return face, generator.choice(lips, LIPS, replace=len(lips) < LIPS)
+    lips = np.flatnonzero(far if far.sum() >= LIPS else others)
+    bank = generator.choice(lips, min(BANK, len(lips)), replace=False)
+    beta = frames.analysis.beta
+    unlike = np.linalg.norm(beta[bank] - beta[index], axis=1)
+    return face, bank[np.argsort(unlike, kind="stable")[:LIPS]]
 
 
 def samples(
@@ -138,8 +145,7 @@ def samples(
     while True:
         index, other = generator.integers(len(frames), size=2)
         face, lip = draw_references(frames, int(index), generator)
-        mirrored = generator.random() < MIRRORED_SHARE
-        yield maker.make(frames, int(index), int(other), face, lip, mirrored=mirrored)
+        yield maker.make(frames, int(index), int(other), face, lip)
 
 
 def adapt(
@@ -153,6 +159,7 @@ def adapt(
 ) -> Iterator[float]:
     """Fine-tune a renderer in place; it ends in eval mode and frozen, as it came.
 
+    Only ``PARTS`` learn: on frames that were held back, the mouth came out better than with all.
     The refiner stays as it is: what it adds matches no pixel, and L1 would take it away again.
 
     Args:
@@ -168,8 +175,11 @@ def adapt(
     """
     device = next(network.parameters()).device
     refiner, network.refiner = network.refiner, None
-    network.train().requires_grad_(True)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=BETAS, weight_decay=0.0)
+    network.train()
+    learning = [p for part in PARTS for p in network.get_submodule(part).parameters()]
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    optimiser = torch.optim.AdamW(learning, lr=RATE, betas=BETAS, weight_decay=0.0)
     drawn = samples(frames, model, np.random.default_rng(seed))
     for step, sample in zip(range(steps), drawn, strict=False):
         for group in optimiser.param_groups:
@@ -185,7 +195,7 @@ def adapt(
         loss = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(learning, GRADIENT_NORM)
         optimiser.step()
         yield float(loss.detach())
     network.refiner = refiner

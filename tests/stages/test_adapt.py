@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,10 +9,12 @@ from dubcli.geometry.crop import cut_out
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
 from dubcli.records import Analysis, Bytes, Frame
+from dubcli.stages import adapt as module
 from dubcli.stages.adapt import (
     FACES,
     GAP,
     LEAST_FRAMES,
+    LIP_GAP,
     LIPS,
     SELF_SHARE,
     OwnFrames,
@@ -19,6 +22,7 @@ from dubcli.stages.adapt import (
     draw_references,
     frames_to_learn,
     gather,
+    samples,
 )
 from dubcli.stages.render import crop_of
 
@@ -97,24 +101,41 @@ def test_a_person_who_is_hardly_seen_is_not_learned_from() -> None:
 
 
 def test_references_are_another_moment_of_the_same_person_and_shot() -> None:
-    index = [0, 1, 2, 3, 10, 11, 12, 30, 32, 34]
-    shot = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
-    person = [0, 0, 0, 0, 0, 0, 0, 1, 1, 1]
+    index = [0, 1, 2, 3, 10, 11, 12, 30, 32, 34, 50, 60]
+    shot = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3]
+    person = [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0]
     frames = among(index, shot, person)
     drawn_self = []
-    for seed in range(200):
-        target = seed % 10
+    for seed in range(240):
+        target = seed % 12
         face, lip = draw_references(frames, target, np.random.default_rng(seed))
-        assert (len(face), len(lip)) == (FACES, LIPS)
+        assert len(face) == FACES
         drawn_self.append(target in face)
         others = face[face != target]
         assert len(others) >= FACES - 1
+        assert (np.abs(frames.index[others] - index[target]) >= GAP).all()
         for chosen in (others, lip):
-            assert (np.abs(frames.index[chosen] - index[target]) >= GAP).all()
             assert (frames.person[chosen] == person[target]).all()
         if target != 5:  # whose two neighbours in the shot are too near
             assert (frames.analysis.shot[others] == shot[target]).all()
+        if target in {0, 10, 11}:  # five others or more are far away
+            assert len(lip) == LIPS
+            assert (np.abs(frames.index[lip] - index[target]) >= LIP_GAP).all()
+        else:
+            assert (np.abs(frames.index[lip] - index[target]) >= GAP).all()
     assert np.mean(drawn_self) == pytest.approx(SELF_SHARE, abs=0.1)
+
+
+def test_lip_references_have_the_mouth_most_like_the_targets() -> None:
+    count, target = 40, 3
+    frames = among(range(0, 20 * count, 20), [0] * count, [0] * count)
+    frames.analysis.beta[:, 1] = np.random.default_rng(0).permutation(count)
+    for seed in range(10):
+        _, lip = draw_references(frames, target, np.random.default_rng(seed))
+        unlike = np.abs(frames.analysis.beta[:, 1] - frames.analysis.beta[target, 1])
+        assert target not in lip
+        assert (np.diff(unlike[lip]) >= 0).all()
+        assert (unlike[lip] <= np.sort(unlike)[14 + LIPS]).all()  # 14 of 39 were not drawn
 
 
 def adapted(own: OwnFrames, model: MorphableModel) -> tuple[DualAttentionRenderer, list[float]]:
@@ -124,22 +145,32 @@ def adapted(own: OwnFrames, model: MorphableModel) -> tuple[DualAttentionRendere
     return network, losses
 
 
-def test_adapting_lowers_the_loss_and_repeats_to_the_bit(
-    own: OwnFrames, small_model: MorphableModel
+def test_adapting_learns_what_it_sees_and_repeats_to_the_bit(
+    own: OwnFrames, small_model: MorphableModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames = OwnFrames(own.analysis, own.person, own.index, (own.pictures[0],) * len(own))
-    first, losses = adapted(frames, small_model)
-    again, _ = adapted(frames, small_model)
+    one = next(samples(own, small_model, np.random.default_rng(0)))
+    monkeypatch.setattr(module, "RATE", 3e-3)  # an untrained network has far to go
+    monkeypatch.setattr(module, "samples", lambda *given: itertools.repeat(one))
+    first, losses = adapted(own, small_model)
+    again, repeated = adapted(own, small_model)
     assert len(losses) == STEPS
-    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    assert losses == repeated
+    assert losses[-1] < losses[0]
     assert not first.training
     assert not any(parameter.requires_grad for parameter in first.parameters())
     torch.manual_seed(0)
     before = DualAttentionRenderer(SMALL).state_dict()
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
-        if "decoder" in name and name.endswith("weight"):
-            assert not torch.equal(value, before[name])
+        learns = name.startswith(("decoder", "texture_encoder"))
+        assert torch.equal(value, before[name]) == (not learns)
+
+
+def test_the_same_seed_draws_the_same_samples(own: OwnFrames, small_model: MorphableModel) -> None:
+    drawn = [next(samples(own, small_model, np.random.default_rng(seed))) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0].picture, drawn[1].picture)
+    assert torch.equal(drawn[0].lip.frames, drawn[1].lip.frames)
+    assert not torch.equal(drawn[0].picture, drawn[2].picture)
 
 
 def test_the_refiner_is_left_as_it_is(own: OwnFrames, small_model: MorphableModel) -> None:
