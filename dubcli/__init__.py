@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dubcli.config import BatchOptions, CacheOptions, DubOptions, EvaluationOptions
     from dubcli.errors import DubError
     from dubcli.evaluation.evaluate import evaluate
+    from dubcli.line import Line
     from dubcli.loading import load_models
     from dubcli.pipeline import analyze, dub
 
@@ -27,6 +28,7 @@ __all__ = [
     "DubError",
     "DubOptions",
     "EvaluationOptions",
+    "Line",
     "__version__",
     "analyze",
     "batch_status",
@@ -44,6 +46,7 @@ _HOME = {
     "DubError": "dubcli.errors",
     "DubOptions": "dubcli.config",
     "EvaluationOptions": "dubcli.config",
+    "Line": "dubcli.line",
     "analyze": "dubcli.pipeline",
     "batch_status": "dubcli.batch.status",
     "dub": "dubcli.pipeline",

@@ -19,7 +19,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -121,6 +121,7 @@ class AnalysisCache:
         morphable: The basis.
         options: Where, and how much.
         warnings: Receives what the user should know.
+        files: What it is read from, in order; empty: the file alone.
     """
 
     def __init__(
@@ -131,21 +132,23 @@ class AnalysisCache:
         *,
         options: CacheOptions,
         warnings: list[str],
+        files: Sequence[Path] = (),
     ) -> None:
         """Prepare; nothing is read yet."""
         self._video = video
+        self._files = files or (video,)
         self._name = video.name.encode(errors="backslashreplace").decode()
         self._tracker, self._morphable = tracker, morphable
         self._folder = cache_folder(options.folder)
         self._limit_bytes = options.limit_mb * MEGABYTE
         self._warnings = warnings
-        self._state: tuple[int, int] | None = None  # of the video, before it was read
+        self._state: list[tuple[int, int]] = []  # of the files, before they were read
         self._target: Path | None = None  # None: not identified, so nothing is found or kept
 
     @property
     def blocks(self) -> int:
         """How many times ``identify`` yields: once a MiB of the video."""
-        return math.ceil(self._video.stat().st_size / BLOCK_BYTES)
+        return sum(math.ceil(path.stat().st_size / BLOCK_BYTES) for path in self._files)
 
     def identify(self) -> Iterator[None]:
         """Read the video's bytes, yielding after each MiB, and find out which entry is its own."""
@@ -156,11 +159,14 @@ class AnalysisCache:
             return
         digest = hashlib.sha256()
         try:
-            self._state = _state(self._video)
-            with self._video.open("rb") as stream:
-                while block := stream.read(BLOCK_BYTES):
-                    digest.update(block)
-                    yield
+            self._state = [_state(path) for path in self._files]
+            for path, (size, _) in zip(self._files, self._state, strict=True):
+                if len(self._files) > 1:  # where one picture ends counts
+                    digest.update(f"{size} ".encode())
+                with path.open("rb") as stream:
+                    while block := stream.read(BLOCK_BYTES):
+                        digest.update(block)
+                        yield
             parts = [digest.hexdigest(), *_provenance(self._tracker, self._morphable)]
         except (OSError, PackageNotFoundError) as error:
             self._warn(f"{self._video}: cannot be looked up in the cache ({error})")
@@ -199,7 +205,7 @@ class AnalysisCache:
             return
         told = [text.removeprefix(f"{self._video}: ") for text in warnings]
         try:
-            if _state(self._video) != self._state:
+            if [_state(path) for path in self._files] != self._state:
                 self._warn(f"{self._video}: changed while it was read; its analysis is not kept")
                 return
             self._store(self._target, faces, told)

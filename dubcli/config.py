@@ -5,11 +5,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from dubcli.errors import InputError
-from dubcli.timecode import parse_moment, parse_spans
+from dubcli.line import LARGEST, refuse_nobody
+from dubcli.timecode import parse_moment, parse_rate, parse_spans
 
 PCM_CONTAINERS = frozenset({".mov", ".mkv"})
 CONTAINERS = PCM_CONTAINERS | {".mp4", ".m4v"}
 VIDEO_SUFFIXES = CONTAINERS | {".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv"}
+PICTURE_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # of picture sequences, in and out
 SOUND_SUFFIXES = frozenset(
     {".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".wma"}
 )
@@ -20,6 +22,7 @@ TIMELINE_SUFFIXES = {  # and who reads them
     ".fcpxml": "fcpx_xml",
 }
 
+REPORT_KINDS = ("html", "json")  # of QC reports
 ENGINES = ("local", "ray")  # processes of this machine, or tasks of a Ray cluster
 
 LENGTH_MODES = ("bounce", "loop", "cut", "freeze", "remap", "error")
@@ -87,7 +90,7 @@ class DubOptions:
     mouth_scale: float = 1.0  # how far the mouth opens, 1: as the style says
     close_in_silence: bool = True
     length: str = "bounce"  # where video and speech differ in length: one of LENGTH_MODES
-    face: str = "largest"  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
+    face: str = LARGEST  # who is dubbed: "largest", a number of ``dubcli faces``, or a picture
     ranges: str = ""  # START-STOP, ...: only there the face is dubbed; empty: everywhere
     speech_at: str | None = None  # when the speech begins; None: see ``media.lengths.place``
     mask_grow: float = 0.0  # mm on the face by which the replaced area is larger
@@ -111,6 +114,7 @@ class DubOptions:
     patch_only: bool = False  # write the face patch alone, as a layer with alpha
     allow_8bit: bool = False  # write 8 bits a channel where the source has more
     deinterlace: bool = False  # dub interlaced video, made progressive
+    frame_rate: str | None = None  # of a picture sequence, which does not say it
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
     precision: str = "auto"  # in which the renderer computes: one of PRECISIONS
     overwrite: bool = False
@@ -142,14 +146,13 @@ class DubOptions:
         _refuse_others(self, "codec", CODECS)
         _refuse_others(self, "tracks", TRACK_MODES)
         _refuse_others(self, "precision", PRECISIONS)
-        if not self.face or (self.face.isdigit() and int(self.face) < 1):
-            raise InputError(
-                f"--face is {self.face}: give largest, a number of `dubcli faces`, or a picture"
-            )
+        refuse_nobody(self.face)
         _refuse_others(self, "audio", AUDIO_MODES)
         parse_spans(self.ranges, "--range")
         if self.speech_at is not None:
             parse_moment(self.speech_at, "--speech-at")
+        if self.frame_rate is not None:
+            parse_rate(self.frame_rate, "--frame-rate")
 
 
 DEFAULTS = DubOptions()
@@ -202,6 +205,7 @@ class BatchOptions:
     resume: bool = True  # leave out what is done already, and go on after finished parts
     engine: str = "local"  # one of ENGINES
     address: str = "auto"  # of the Ray cluster
+    report: str | None = None  # QC report beside each output: one of REPORT_KINDS; None: none
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -211,6 +215,8 @@ class BatchOptions:
         """
         _refuse_outside(self, ("workers", 1, 256))
         _refuse_others(self, "engine", ENGINES)
+        if self.report is not None:
+            _refuse_others(self, "report", REPORT_KINDS)
 
 
 BATCH_DEFAULTS = BatchOptions()

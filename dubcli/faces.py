@@ -11,7 +11,7 @@ from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import InputError
 from dubcli.loading import FaceModels, load_face_models
 from dubcli.media.picture import write_png
-from dubcli.media.probe import probe_video
+from dubcli.media.probe import probe_source
 from dubcli.media.reader import FrameReader
 from dubcli.pace import Pace, pace_of
 from dubcli.pipeline import Clock, OnProgress, refuse_output
@@ -40,7 +40,8 @@ def faces(
         video: The file.
         output: A sheet with a picture of each person, .png; None: none.
         models: From ``load_models`` or ``load_face_models``; None: the latter, as the options say.
-        options: ``models``, ``threads``, ``cache`` and ``overwrite`` are read.
+        options: ``models``, ``threads``, ``cache``, ``frame_rate`` and ``overwrite``
+            are read.
         on_progress: Called often with the running stage's progress.
 
     Raises:
@@ -49,9 +50,9 @@ def faces(
         MediaError: If ffmpeg fails or the sheet cannot be written.
     """
     clock, warnings = Clock(on_progress), list[str]()
-    info = probe_video(video)
+    info = probe_source(video, options.frame_rate)
     if output is not None:
-        refuse_output(output, [video], {".png"}, options)
+        refuse_output(output, info.files, {".png"}, options)
     models = models or load_face_models(options)
     people = find_people(info, models, clock, warnings, cache=options.cache)
     if people.embed is None and len(people.faces.portrait) > 1:

@@ -9,18 +9,22 @@ import numpy as np
 
 from dubcli.config import DEFAULTS, PREVIEW_MOMENTS, DubOptions
 from dubcli.errors import InputError
+from dubcli.line import Line
 from dubcli.loading import Models
-from dubcli.media.lengths import plan_output
 from dubcli.media.picture import write_png
-from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.probe import probe_source
+from dubcli.pace import Pace
 from dubcli.pipeline import (
     HALF_CLOSED,
     Clock,
     OnProgress,
     Ready,
+    plan_lines,
     prepare,
+    read_lines,
     refuse_output,
     render_chosen,
+    whole_plan,
 )
 from dubcli.records import Bytes, Float, Integers, PreviewReport, PreviewTile
 from dubcli.sheet import Tile, draw_sheet
@@ -48,6 +52,7 @@ def preview(
     audio: Path,
     output: Path,
     *,
+    also: Sequence[Line] = (),
     at: Sequence[Fraction] = (),
     count: int | None = None,
     models: Models | None = None,
@@ -63,6 +68,8 @@ def preview(
         video: The file whose speaker is dubbed.
         audio: The speech.
         output: The sheet, .png.
+        also: Further lines, as in ``dub``. Each tile shows the face that is dubbed there; where
+            two are, the one named first.
         at: Moments to show, seconds of the output.
         count: How many moments to choose besides, half at the widest generated mouths, half at
             closures; None: ``PREVIEW_MOMENTS`` of them, or none if ``at`` names any.
@@ -79,17 +86,17 @@ def preview(
     if count is None:
         count = 0 if at else PREVIEW_MOMENTS
     _check_count(count, 0 if at else 1)
-    info, speech = probe_video(video), probe_audio(audio)
-    refuse_output(output, [video, audio], {".png"}, options)
+    info, speeches = probe_source(video, options.frame_rate), read_lines(audio, also, options)
+    inputs = [*info.files, *(each.info.path for each in speeches)]
+    refuse_output(output, inputs, {".png"}, options)
     if info.frame_count is not None:  # refuse before the work, not after it
-        plan = plan_output(
-            info.frame_count, speech.duration_s, info.frame_rate, options, info.stamps
-        )
+        pace = Pace(info.frame_rate, info.stamps)
+        plan = whole_plan(plan_lines(speeches, info.frame_count, pace, options))
         _check_times(at, plan.sound_s)
-    ready = prepare(info, speech, clock, warnings, models=models, options=options)
+    ready = prepare(info, speeches, clock, warnings, models=models, options=options)
     _check_times(at, ready.plan.sound_s)
-    opening = np.array([ready.draw.gap(mouth.displacement) for mouth in ready.mouths()])
     source = np.fromiter(ready.plan.indices(), np.int64)
+    opening = _openings(ready, source)
     pace = ready.plan.pace()
     moments = [_Moment(pace.frame_at(time_s), "chosen") for time_s in sorted(at)]
     if count:
@@ -97,6 +104,15 @@ def preview(
     tiles, pictures = _render(ready, moments, opening, source, clock)
     write_png(output, draw_sheet(_rows(tiles, pictures)))
     return PreviewReport(output, len(ready), tuple(tiles), dict(clock.seconds), tuple(warnings))
+
+
+def _openings(ready: Ready, source: Integers) -> Float:
+    """Return the generated opening of the foremost mouth of each output frame, cm."""
+    gaps = [
+        [ready.draw.gap(mouth.displacement) for mouth in ready.mouths(part)] for part in ready.parts
+    ]
+    openings: Float = np.array(gaps)[ready.foremost()[source], np.arange(len(source))]
+    return openings
 
 
 def _check_count(count: int, lowest: int) -> None:
@@ -141,14 +157,16 @@ def _render(
 
 def _automatic(ready: Ready, opening: Float, source: Integers, count: int) -> list[_Moment]:
     """Return the moments chosen by the generated mouth."""
-    full = ready.amount[source] >= 1
-    usable = full if full.any() else ready.amount[source] > 0
+    amount = np.max([part.coverage.amount for part in ready.parts], axis=0)[source]
+    full = amount >= 1
+    usable = full if full.any() else amount > 0
     if not usable.any():
         raise InputError(
             f"{ready.info.path}: none of the {len(ready)} frames of the dub shows a face that can "
             "be dubbed; choose moments with --at, or give longer speech"
         )
-    speaking = ready.motion.closed < HALF_CLOSED
+    closed = np.stack([part.motion.closed for part in ready.parts])
+    speaking = closed[ready.foremost()[source], np.arange(len(source))] < HALF_CLOSED
     found: Moments = choose_moments(opening, speaking, usable, count)
     return [
         _Moment(frame, kind)
@@ -159,11 +177,13 @@ def _automatic(ready: Ready, opening: Float, source: Integers, count: int) -> li
 
 def _boxes(ready: Ready, source: Integers) -> list[tuple[slice, slice]]:
     """Return where the face is in each of some source frames: boxes of one size in the frame."""
-    analysis, info = ready.analysis, ready.info
-    side = round(FACE_CM * float(analysis.scale_px[source].max())) or max(info.height, info.width)
+    info, foremost = ready.info, ready.foremost()
+    faces = [ready.parts[foremost[t]].analysis for t in source]
+    scales = [face.scale_px[t] for face, t in zip(faces, source, strict=True)]
+    side = round(FACE_CM * float(max(scales))) or max(info.height, info.width)
     width, height = min(side, info.width), min(side, info.height)
     boxes = []
-    for t in source:
+    for analysis, t in zip(faces, source, strict=True):
         middle = np.array([info.width, info.height]) / 2  # of a frame without a face
         if analysis.valid[t]:
             crop = crop_of(analysis, int(t))

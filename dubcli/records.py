@@ -5,6 +5,7 @@ N samples, K references. Images are uint8 RGB [H, W, 3]. Time is a ``Fraction`` 
 ``eq=False`` because ``==`` on a dataclass that holds arrays raises.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,42 @@ class Stamps:
     ticks: Integers  # [T] strictly ascending
     end: int  # when the last picture is over
     unit_s: Fraction  # seconds of a tick
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """How the files of a picture sequence are named: all alike but for the number."""
+
+    folder: Path
+    before: str  # "shot."
+    digits: int  # of the number at least, with leading zeros: 4 for %04d
+    after: str  # ".png"
+
+    def name(self, number: int) -> str:
+        """Return the file name of a picture.
+
+        Example:
+            >>> Numbering(Path("film"), "shot.", 4, ".png").name(12)
+            'shot.0012.png'
+        """
+        return f"{self.before}{number:0{self.digits}d}{self.after}"
+
+    def path(self, number: int) -> Path:
+        """Return the file of a picture."""
+        return self.folder / self.name(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A video as a picture sequence: a file for each frame, numbered without a gap."""
+
+    names: Numbering
+    first: int  # number of the first picture
+    count: int
+
+    def paths(self) -> Iterator[Path]:
+        """Yield the files, in order."""
+        return map(self.names.path, range(self.first, self.first + self.count))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +89,13 @@ class VideoInfo:
     mastering_display: str | None = None  # SMPTE ST 2086, as x264 and x265 write it
     content_light: tuple[int, int] | None = None  # cd/m2: brightest pixel, brightest frame
     stamps: Stamps | None = None  # of its frames, from tick 0 on; None: the rate is constant
+    pictures: Pictures | None = None  # its files, where it is a picture sequence
+    notes: tuple[str, ...] = ()  # what the user should know of how it was read
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it is read from."""
+        return (self.path,) if self.pictures is None else tuple(self.pictures.paths())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

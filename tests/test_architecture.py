@@ -8,14 +8,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dubcli"
-FOUNDATION = {"errors", "records", "config", "pace"}
+FOUNDATION = {"errors", "records", "line", "config", "pace"}
 LOWER = {"geometry", "metrics", "networks", "media", "checkpoints", "stages"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "timecode": {"errors"},
     "pace": {"records"},
-    "config": {"errors", "timecode"},
+    "line": {"errors", "timecode"},
+    "config": {"errors", "timecode", "line"},
     "sheet": {"records"},
     "geometry": {"records"},
     "metrics": {"records", "geometry"},
@@ -28,14 +29,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "extras": {"errors", "records", "geometry", "networks", "checkpoints"},
     "cache": FOUNDATION | {"geometry"},
     "doctor": FOUNDATION | {"media", "stages", "checkpoints", "cache"},
-    "report": FOUNDATION | {"geometry", "media", "checkpoints"},
+    "report": FOUNDATION | {"geometry", "media", "checkpoints", "timecode"},
     "training": FOUNDATION | LOWER | {"loading", "extras", "sheet"},
-    "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache", "extras"},
+    "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache", "extras", "timecode"},
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
     "faces": FOUNDATION | {"media", "loading", "pipeline", "sheet", "timecode"},
     "bench": FOUNDATION | {"media", "loading", "pipeline"},
     "evaluation": FOUNDATION | LOWER | {"loading", "extras", "pipeline"},
-    "batch": FOUNDATION | {"media", "checkpoints", "loading", "pipeline"},
+    "batch": FOUNDATION | {"media", "checkpoints", "loading", "pipeline", "report"},
     "cli": FOUNDATION
     | {
         "batch",

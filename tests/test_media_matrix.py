@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,7 @@ from dubcli import loading
 from dubcli.cli.app import main
 from dubcli.config import DubOptions
 from dubcli.media.binary import find_ffmpeg
+from dubcli.media.sequence import is_sequence
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
 from dubcli.pipeline import preparation
 
@@ -69,18 +72,31 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class KeptPictures:
+    """A picture sequence; outside the mask its samples are the source's, bit for bit."""
+
+    numbers: range
+    depth: int = 8
+    channels: int = 3
+    output: str = "out/shot.%04d.png"
+    psnr_db: float = np.inf  # of a source that is yuv
+    says: str = ""
+
+
+@dataclass(frozen=True)
 class Refused:
     """No output, and on stderr ``error: FILE: SAYS``."""
 
     says: str
     code: int = 2
+    names: str = ""  # the file that is named; empty: the source
 
 
 @dataclass(frozen=True)
 class Row:
     file: str
     how: tuple[str, ...] | Callable[[Path, Path], None]  # ffmpeg's arguments, or what makes it
-    expected: Kept | Refused
+    expected: Kept | KeptPictures | Refused
     options: tuple[str, ...] = ()
 
 
@@ -160,6 +176,40 @@ def points_elsewhere(folder: Path, target: Path) -> None:
     target.write_bytes(data)
 
 
+def shots(
+    pixels: str, *filters: str, first: int = 1, named: str = "a.%04d.png"
+) -> Callable[[Path, Path], None]:
+    """Return what makes four frames of the clip a picture sequence in the folder ``in``.
+
+    Noise fills all bits of a sample; ffmpeg writes through a name without a ``%`` of its own.
+    """
+
+    def make(folder: Path, target: Path) -> None:
+        place = target if target.suffix == "" else target.parent
+        place.mkdir(parents=True)
+        chain = ",".join(["format=gbrap16le,noise=alls=2", *filters])
+        plain = folder / f"plain-%04d{Path(named).suffix}"
+        ffmpeg(*base("-vf", chain, "-pix_fmt", pixels, "-start_number", str(first)), plain)
+        for number in range(first, first + FRAMES):
+            (folder / (plain.name % number)).rename(place / (named % number))
+
+    return make
+
+
+def spoilt(how: Callable[[Path], object]) -> Callable[[Path, Path], None]:
+    """Return what makes a sequence and does something to its third picture."""
+
+    def make(folder: Path, target: Path) -> None:
+        shots("rgb24")(folder, target)
+        how(target.parent / "a.0003.png")
+
+    return make
+
+
+def smaller(path: Path) -> None:
+    ffmpeg(*base("-vf", "scale=180:144", "-frames:v", "1", "-update", "1"), path)
+
+
 def a_folder(folder: Path, target: Path) -> None:
     target.mkdir()
 
@@ -176,6 +226,8 @@ TEN = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "12", "-pix_fmt", "yuv
 PRORES_4444 = ("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le")
 FIELDS = ("-flags", "+ilme+ildct", "-x264opts", "tff=1")
 TEST_PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=360x288:rate=25:duration=0.16")
+
+RATE = ("--frame-rate", "25")
 
 # The table. To change what is promised, change a row here.
 ROWS = {
@@ -278,6 +330,99 @@ ROWS = {
         Kept(codec="hevc"),
     ),
     "late start": Row("a.ts", face("-output_ts_offset", "5"), Kept()),
+    # picture sequences
+    "PNG": Row("in/a.%04d.png", shots("rgb24"), KeptPictures(range(1, 5)), RATE),
+    "PNG of 16 bits": Row(
+        "in/a.%04d.png", shots("rgb48be", first=1001), KeptPictures(range(1001, 1005), 16), RATE
+    ),
+    "PNG with alpha": Row("in/a.%04d.png", shots("rgba"), KeptPictures(range(1, 5), 8, 4), RATE),
+    "PNG with alpha to TIFF": Row(
+        "in/a.0001.png",
+        shots("rgba64be"),
+        KeptPictures(range(1, 5), 16, 4, output="out/b_%d.tif"),
+        RATE,
+    ),
+    "TIFF": Row(
+        "in/a.%04d.tif",
+        shots("rgb24", named="a.%04d.tif"),
+        KeptPictures(range(1, 5), output="out/b_%d.tiff"),
+        RATE,
+    ),
+    "TIFF of 16 bits, a folder": Row(
+        "in",
+        shots("rgb48le", first=0, named="%d.tif"),
+        KeptPictures(range(4), 16, output="out/%05d.tif"),
+        RATE,
+    ),
+    "grey PNG": Row("in/a.%04d.png", shots("gray"), KeptPictures(range(1, 5), 8, 1), RATE),
+    "% in a folder": Row("a%04d 100%/a.%04d.png", shots("rgb24"), KeptPictures(range(1, 5)), RATE),
+    "a later picture": Row(
+        "in/a.0003.png",
+        shots("rgb24"),
+        KeptPictures(range(3, 5), says="2 with lower numbers are left out"),
+        RATE,
+    ),
+    "PNG to mp4": Row(
+        "in/a.%04d.png",
+        shots("rgb24"),
+        Kept(rate="24000/1001", pixels="yuv444p", retimed=True, says="the output is H.264"),
+        ("--frame-rate", "23.976"),
+    ),
+    "PNG of 16 bits to mov": Row(
+        "in/a.%04d.png",
+        shots("rgb48be"),
+        Kept(pixels="gbrp16le", codec="ffv1", output="out.mkv", retimed=True),
+        (*RATE, "--codec", "ffv1"),
+    ),
+    "video to PNG": Row("a.mp4", face(), KeptPictures(range(1, 5), psnr_db=EXACT_DB)),
+    "10 bits to PNG": Row("a.mp4", base(*TEN), KeptPictures(range(1, 5), 16, psnr_db=EXACT_DB)),
+    "layer of patches": Row(
+        "a.mp4", face(), KeptPictures(range(1, 5), 16, 4, psnr_db=0.0), ("--patch-only",)
+    ),
+    "missing picture": Row(
+        "in/a.%04d.png",
+        spoilt(Path.unlink),
+        Refused(
+            "1 picture is missing between a.0001.png and a.0004.png: 0003; add them, or move the "
+            "others apart"
+        ),
+        RATE,
+    ),
+    "picture of another size": Row(
+        "in/a.%04d.png",
+        spoilt(smaller),
+        Refused(
+            "is PNG, 180 x 144, 8 bits, RGB, but a.0001.png is PNG, 360 x 288, 8 bits, RGB; make "
+            "all pictures alike",
+            names="in/a.0003.png",
+        ),
+        RATE,
+    ),
+    "picture cut short": Row(
+        "in/a.%04d.png",
+        spoilt(lambda path: path.write_bytes(path.read_bytes()[:5000])),
+        Refused("the picture is cut short; make it again", names="in/a.0003.png"),
+        RATE,
+    ),
+    "no frame rate": Row(
+        "in/a.%04d.png",
+        shots("rgb24"),
+        Refused(
+            "pictures do not say how fast they play; give --frame-rate, such as 25, 23.976 or "
+            "30000/1001"
+        ),
+    ),
+    "frame rate of a video": Row(
+        "a.mp4", face(), Refused("has its own frame rate; leave out --frame-rate"), RATE
+    ),
+    "single picture": Row(
+        "in/still.png",
+        spoilt(lambda path: path.rename(path.with_name("still.png"))),
+        Refused(
+            "a single picture without a number is no video; give a sequence, as shot.%04d.png"
+        ),
+        RATE,
+    ),
     # streams
     "two sounds": Row(
         "a.mp4",
@@ -316,7 +461,9 @@ ROWS = {
         "a.mp4", bytes_of(b""), Refused("the file is empty (0 bytes); check where it came from")
     ),
     "text": Row("a.mp4", bytes_of(b"hello " * 99), Refused(NO_MEDIA)),
-    "folder": Row("a.mp4", a_folder, Refused("this is a folder; give a file")),
+    "folder": Row(
+        "a.mp4", a_folder, Refused("this is a folder without numbered PNG or TIFF; give a file")
+    ),
     "missing": Row("a.mp4", nothing, Refused("there is no such file; check the path")),
     "2 h header": Row("a.mp4", claims_two_hours, Kept()),
     "too many pixels": Row(
@@ -436,15 +583,46 @@ def check_kept(source: Path, output: Path, expected: Kept) -> None:
         assert len(container.streams.audio) == expected.sounds
     if expected.timed:
         np.testing.assert_allclose(times_ms(output), times_ms(source), atol=1)  # Matroska's unit
-    found = tags(output)
-    for name, value in tags(source).items():
-        if value not in {0, 2, None}:  # reserved and unspecified: what players assume
-            assert found[name] == value, name
+    if not is_sequence(source):
+        found = tags(output)
+        for name, value in tags(source).items():
+            if value not in {0, 2, None}:  # reserved and unspecified: what players assume
+                assert found[name] == value, name
     if not expected.retimed:
         above = expected.size[1] // ABOVE
         ours, theirs = (pictures(path, expected.size)[:, :above] for path in (output, source))
         error = ((ours - theirs[: len(ours)]) ** 2).mean()
         assert 10 * np.log10(255**2 / max(error, 1e-9)) >= expected.psnr_db
+
+
+def check_pictures(source: Path, speech: Path, output: Path, expected: KeptPictures) -> None:
+    """Compare with OpenCV's and ffmpeg's readings of the source."""
+    names = [output.name % number for number in expected.numbers]
+    sounds = [path.name for path in output.parent.iterdir() if path.suffix == ".wav"]
+    assert len(sounds) == 1
+    assert sorted(path.name for path in output.parent.iterdir()) == sorted([*names, *sounds])
+    assert (output.parent / sounds[0]).read_bytes().endswith(speech.read_bytes()[44:])
+    ours = np.stack([still(output.parent / name) for name in names])
+    kind = np.uint8 if expected.depth == 8 else np.uint16
+    channels = () if expected.channels == 1 else (expected.channels,)
+    assert (ours.dtype, ours.shape[1:]) == (kind, (HEIGHT, WIDTH, *channels))
+    if expected.psnr_db < np.inf:
+        theirs = pictures(source, (WIDTH, HEIGHT))
+        ours = ours[..., 2::-1] / (1 if expected.depth == 8 else 257)
+    else:
+        files = sorted(source.parent.iterdir() if source.suffix else source.iterdir())
+        theirs = np.stack([still(path) for path in files[-len(names) :]])
+    assert (ours != theirs).any()  # the mouth
+    error = ((ours.astype(float) - theirs)[:, : HEIGHT // ABOVE] ** 2).mean()
+    if expected.psnr_db == np.inf:
+        assert error == 0
+    else:
+        assert 10 * np.log10(255**2 / max(error, 1e-9)) >= expected.psnr_db
+
+
+def still(path: Path) -> NDArray[Any]:
+    """Return a picture's samples, BGR; OpenCV multiplies colours of 8-bit TIFF by alpha."""
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -464,6 +642,8 @@ def test_file_is_dubbed_faithfully_or_refused_in_a_line(
         ffmpeg(*row.how, f"file:{source}")
     seconds = Fraction(1, 5)
     output = tmp_path / "out.mp4"
+    if isinstance(expected, KeptPictures):
+        seconds, output = Fraction(len(expected.numbers), 25), tmp_path / expected.output
     if isinstance(expected, Kept):
         seconds, output = expected.frames / Fraction(expected.rate), tmp_path / expected.output
     speech = speak(seconds)
@@ -480,12 +660,16 @@ def test_file_is_dubbed_faithfully_or_refused_in_a_line(
 
     said = capsys.readouterr()
     if isinstance(expected, Refused):
-        assert said.err == f"error: {row.file}: {expected.says}\n"
+        assert said.err == f"error: {expected.names or row.file}: {expected.says}\n"
         assert leaving.value.code == expected.code
         assert sorted(tmp_path.iterdir()) == before
         return
     assert (leaving.value.code or 0, said.err) == (0, "")
     assert expected.says in " ".join(said.out.split())
+    if isinstance(expected, KeptPictures):
+        check_pictures(source, speech, output, expected)
+        assert sorted(tmp_path.iterdir()) == sorted([*before, output.parent])
+        return
     check_kept(source, output, expected)
     assert sorted(tmp_path.iterdir()) == sorted([*before, output])
 

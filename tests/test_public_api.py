@@ -16,6 +16,7 @@ def test_public_names_are_these() -> None:
         "DubError",
         "DubOptions",
         "EvaluationOptions",
+        "Line",
         "__version__",
         "analyze",
         "batch_status",

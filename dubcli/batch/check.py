@@ -9,6 +9,8 @@ from dubcli.batch.records import Job
 from dubcli.config import CONTAINERS
 from dubcli.errors import InputError
 from dubcli.media.files import check_readable
+from dubcli.media.outputs import names_of, place_of
+from dubcli.media.sequence import find_pictures, is_pictures, is_sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,23 @@ def problem_of_input(path: Path) -> str | None:
     return None
 
 
+def problem_of_video(path: Path) -> str | None:
+    """Return why a file or picture sequence cannot be a video; None if it may be one.
+
+    Args:
+        path: Whatever a user wrote.
+    """
+    try:
+        if not is_sequence(path):
+            return problem_of_input(path)
+        find_pictures(path)
+    except InputError as error:
+        return str(error)
+    except (OSError, ValueError):
+        return f"{path}: this cannot be the name of a file; correct it"
+    return None
+
+
 def problems_of_outputs(named: Sequence[Named]) -> list[str]:
     """Return a sentence for each output that must not or could not be written.
 
@@ -49,12 +68,16 @@ def problems_of_outputs(named: Sequence[Named]) -> list[str]:
     inputs = {
         name: path
         for each in named
-        for path in (each.job.video, each.job.speech)
+        for path in (
+            place_of(each.job.video),
+            each.job.speech,
+            *(line.speech for line in each.job.also),
+        )
         for name in _identities(path)
     }
     outputs: dict[object, str] = {}
     for each in named:
-        output, names = each.job.output, list(_identities(each.job.output))
+        output, names = each.job.output, list(_identities(place_of(each.job.output)))
         sentence = _unwritable(output)
         for name in names:
             if name in inputs:
@@ -79,7 +102,12 @@ def _identities(path: Path) -> Iterator[object]:
 
 def _unwritable(output: Path) -> str | None:
     """Return why an output could not be written; its folders may be missing yet."""
-    if output.suffix.lower() not in CONTAINERS:
+    if is_pictures(output):
+        try:
+            names_of(output)
+        except InputError as error:
+            return str(error).removeprefix(f"{output}: ")
+    elif output.suffix.lower() not in CONTAINERS:
         return f"the output must end in one of {', '.join(sorted(CONTAINERS))}"
     try:
         if output.is_dir():

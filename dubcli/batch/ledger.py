@@ -22,10 +22,12 @@ from dubcli.batch.status import Standing, StatusFile, event_of, now, read_events
 from dubcli.batch.worker import Outcome, Task
 from dubcli.config import BatchOptions
 from dubcli.errors import CollectedInputError, InputError
-from dubcli.media.mixing import mixed_path
+from dubcli.media.mixing import lines_path, mixed_path
+from dubcli.media.outputs import discard, is_there, place_of, size_of
 from dubcli.media.signing import signed_path
 from dubcli.media.writer import partial_path
 from dubcli.records import Progress
+from dubcli.report.write import unfinished
 
 OnJob = Callable[[JobStatus, Progress | None], None]
 
@@ -55,13 +57,15 @@ class Ledger:
         while self._waiting:
             job = self._waiting.popleft()
             known = self._known[job.output]
-            if refusal := _refusal(job, known):  # it has come since the batch began
+            report = job.report(self.options.report)
+            if refusal := _refusal(job, known, report):  # it has come since the batch began
                 self.close(job, Outcome(FAILED, message=refusal, exit_code=InputError.exit_code))
                 continue
             self._note(event_of(STARTED, job, self.plan.folder))
             made = known.made if known is not None and _is_whole(job, known) else None
             resumed = made.fingerprint if made is not None and self.options.resume else ""
-            return Task(job, resumed, job.output.exists(), self.options.resume)
+            there = is_there(job.output) or (report is not None and report.exists())
+            return Task(job, resumed, there, self.options.resume, report)
         return None
 
     def close(self, job: Job, outcome: Outcome) -> None:
@@ -111,16 +115,22 @@ def open_ledger(plan: Plan, options: BatchOptions, on_job: OnJob | None) -> Iter
     with StatusFile(plan.folder) as status:
         standing = Standing(plan.folder, read_events(plan.folder))
         known = {job.output: standing.of(job.output) for job in plan.jobs}
-        refusals = [_refusal(job, known[job.output]) for job in plan.jobs]
+        refusals = [
+            _refusal(job, known[job.output], job.report(options.report)) for job in plan.jobs
+        ]
         if foreign := [sentence for sentence in refusals if sentence]:
             raise CollectedInputError(plan.folder, foreign)
-        _sweep(plan, standing)
+        _sweep(plan, standing, options.report)
         yield Ledger(plan, options, status, standing, known, on_job)
 
 
-def _refusal(job: Job, known: JobStatus | None) -> str | None:
-    """Return why an output that is there already must stay; None if it may be replaced."""
-    if job.options.overwrite or not job.output.exists() or (known is not None and known.begun):
+def _refusal(job: Job, known: JobStatus | None, report: Path | None) -> str | None:
+    """Return why a file that is there already must stay; None if it may be replaced."""
+    if job.options.overwrite or (known is not None and known.begun):
+        return None
+    if report is not None and report.exists() and (known is None or known.made is None):
+        return f"{report}: exists already and no batch wrote it; move it away or --overwrite"
+    if not is_there(job.output):
         return None
     if known is None or known.made is None:
         return f"{job.output}: exists already and no batch wrote it; move it away or --overwrite"
@@ -132,15 +142,18 @@ def _refusal(job: Job, known: JobStatus | None) -> str | None:
 def _is_whole(job: Job, known: JobStatus) -> bool:
     """Return whether an output has the size that was written down when it was done."""
     made = known.made
-    return made is not None and job.output.is_file() and job.output.stat().st_size == made.size
+    return made is not None and is_there(job.output) and size_of(job.output) == made.size
 
 
-def _sweep(plan: Plan, standing: Standing) -> None:
+def _sweep(plan: Plan, standing: Standing, report: str | None) -> None:
     """Remove what a killed batch has left half written; finished parts stay."""
-    for output in (*standing.begun(), *(job.output for job in plan.jobs)):
-        partial = partial_path(output)
-        for left in (partial, mixed_path(output), signed_path(partial)):
+    for path in filter(None, (job.report(report) for job in plan.jobs)):
+        for left in unfinished(path):
             left.unlink(missing_ok=True)
+    for output in (*standing.begun(), *(job.output for job in plan.jobs)):
+        partial = partial_path(place_of(output))
+        for left in (partial, mixed_path(output), lines_path(output), signed_path(partial)):
+            discard(left, output)
 
 
 def _event(outcome: Outcome, job: Job, folder: Path) -> Event:

@@ -1,7 +1,9 @@
 """A list of jobs in CSV or JSON: every error of every row is told before anything starts.
 
 Both have the same columns: ``video``, ``speech`` and ``output``, and any option that shapes an
-output, by its name in ``DubOptions``. Nothing but a plan or an InputError comes out of a manifest,
+output, by its name in ``DubOptions``. Rows of the same video and output are the lines of one dub:
+each has its speech, ``face``, ``speech_at`` and ``ranges``; what else the first one says holds for
+all. Nothing but a plan or an InputError comes out of a manifest,
 whatever is in it.
 """
 
@@ -15,14 +17,19 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from dubcli.batch.check import Named, problem_of_input, problems_of_outputs
+from dubcli.batch.check import Named, problem_of_input, problem_of_video, problems_of_outputs
 from dubcli.batch.records import Job, Plan
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import CollectedInputError, InputError
+from dubcli.line import Line
+from dubcli.media.sequence import is_sequence
 from dubcli.pipeline.fingerprint import settings
+from dubcli.pipeline.lines import refuse_length
 
 FILES = ("video", "speech", "output")
 COLUMNS = (*FILES, *(name for name in settings(DEFAULTS) if name != "audio_encoder"))
+OF_A_LINE = ("face", "speech_at", "ranges")
+CHECKS = {"video": problem_of_video, "speech": problem_of_input}
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 BETWEEN = " \t\r\n,"  # what stands between the items of a JSON list
@@ -53,12 +60,19 @@ def read_jobs(manifest: Path, folder: Path, options: DubOptions) -> Plan:
     rows = list(_json_rows(manifest, text) if _is_json(manifest) else _csv_rows(manifest, text))
     problems: list[str] = []
     named: list[Named] = []
+    dubs: dict[tuple[Path, Path], int] = {}  # video and output -> place in ``named``
     for row in rows:
         place = f"{manifest}: line {row.line}"
         found, job = _job(row, manifest.parent, folder, options)
         problems += [f"{place}: {sentence}" for sentence in found]
-        if job is not None:
+        if job is None:
+            continue
+        first = dubs.setdefault((job.video.absolute(), job.output.absolute()), len(named))
+        if first == len(named):
             named.append(Named(place, job))
+            continue
+        problems += [f"{place}: {sentence}" for sentence in _strays(named[first], job, row)]
+        named[first] = _joined(named[first], job)
     problems += problems_of_outputs(named)
     if problems:
         raise CollectedInputError(manifest, sorted(problems, key=_line_of))
@@ -195,7 +209,7 @@ def _job(
             problems.append(f"{name} is missing" if value == "" else f"{name} is no text")
             continue
         files[name] = (folder if name == "output" else inputs) / value
-        if name != "output" and (problem := problem_of_input(files[name])):
+        if name in CHECKS and (problem := CHECKS[name](files[name])):
             problems.append(f"{name}: {problem}")
     for name, value in row.values.items():
         if name in FILES or name not in COLUMNS:
@@ -206,7 +220,42 @@ def _job(
             problems.append(str(error))
     if len(files) < len(FILES):
         return problems, None
+    if not is_sequence(files["video"]) and "frame_rate" not in row.values:
+        options = replace(options, frame_rate=None)  # what holds for all rows is not for videos
+    elif is_sequence(files["video"]) == (options.frame_rate is None):
+        problems.append("frame_rate is for a picture sequence, which needs it, and for no video")
     return problems, Job(files["video"], files["speech"], files["output"], options)
+
+
+def _strays(dub: Named, job: Job, row: _Row) -> Iterator[str]:
+    """Yield what of a further row does not go with the first one of its dub."""
+    for name in COLUMNS:
+        if name in row.values and name not in (*FILES, *OF_A_LINE):
+            value, other = getattr(job.options, name), getattr(dub.job.options, name)
+            if value != other:
+                yield (
+                    f"{name} is {value}, and {other} at {dub.place}, of the same dub; the rows of "
+                    f"a dub may differ in speech, {', '.join(OF_A_LINE)}"
+                )
+    options = dub.job.options
+    taken = {(options.face, options.speech_at, options.ranges)}
+    taken |= {(line.face, line.at, line.ranges) for line in dub.job.also}
+    if (job.options.face, job.options.speech_at, job.options.ranges) in taken:
+        yield (
+            f"has one face say two things at once with {dub.place}, of the same dub; "
+            f"give another {', '.join(OF_A_LINE[:-1])} or {OF_A_LINE[-1]}, or another output"
+        )
+    try:
+        refuse_length(dub.job.options)
+    except InputError as error:
+        yield str(error)
+
+
+def _joined(dub: Named, job: Job) -> Named:
+    """Return a dub with the line of one more row."""
+    options = job.options
+    line = Line(job.speech, options.face, options.speech_at, options.ranges)
+    return replace(dub, job=replace(dub.job, also=(*dub.job.also, line)))
 
 
 def _kind_of(name: str) -> type:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dubcli.config import DubOptions
+from dubcli.line import Line
 
 QUEUED, STARTED, DONE, SKIPPED, FAILED = "queued", "started", "done", "skipped", "failed"
 BATCH = "batch"  # the event with which a run begins
@@ -19,6 +20,17 @@ class Job:
     speech: Path
     output: Path
     options: DubOptions
+    also: tuple[Line, ...] = ()  # further lines
+
+    def report(self, kind: str | None) -> Path | None:
+        """Return where a QC report of a kind lies: beside the output; None: nowhere.
+
+        Example:
+            >>> job = Job(Path("a.mov"), Path("a.wav"), Path("out/a.mov"), DubOptions())
+            >>> job.report("html").name
+            'a.mov.html'
+        """
+        return None if kind is None else self.output.with_name(f"{self.output.name}.{kind}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection as connections
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from dubcli.batch.records import DONE, FAILED, SKIPPED, Job
 from dubcli.config import DubOptions
 from dubcli.errors import DubError, InputError, MediaError
 from dubcli.loading import Models, load_models
+from dubcli.media.outputs import settle
 from dubcli.pipeline import dub
 from dubcli.pipeline.fingerprint import fingerprint
 from dubcli.records import DubReport, Progress
@@ -29,8 +31,9 @@ class Task:
 
     job: Job
     fingerprint: str  # of the output that is there already, whole; empty if there is none
-    replace: bool  # whether the output may be replaced
+    replace: bool  # whether the output and the report may be replaced
     resume: bool = True  # whether finished parts are kept and used
+    report: Path | None = None  # QC report to write; None: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ class Dubber:
 
     def _do(self, task: Task, on_progress: Callable[[Progress], None]) -> Outcome:
         started, job = time.perf_counter(), task.job
-        made_from = fingerprint(job.video, job.speech, job.options, self.checkpoints)
-        if made_from == task.fingerprint:
+        made_from = fingerprint(job.video, job.speech, job.options, self.checkpoints, job.also)
+        if made_from == task.fingerprint and (task.report is None or task.report.is_file()):
             return Outcome(SKIPPED)
         if self.models is None:
             on_progress(Progress("load", 0, None))
@@ -83,8 +86,10 @@ class Dubber:
             job.video,
             job.speech,
             job.output,
+            also=job.also,
             models=self.models,
             options=options,
+            report=task.report,
             resume=task.resume,
             on_progress=on_progress,
         )
@@ -104,9 +109,7 @@ def _make_folder(job: Job) -> None:
 def _settle(job: Job) -> int:
     """Wait until the disk has the output, and return its size: only then it counts as done."""
     try:
-        with job.output.open("rb+") as file:
-            os.fsync(file.fileno())
-            return os.fstat(file.fileno()).st_size
+        return settle(job.output)
     except OSError as error:
         raise MediaError(
             f"{job.output}: could not be saved ({error.strerror}); make room on the disk"

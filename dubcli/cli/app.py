@@ -28,6 +28,7 @@ from dubcli.cli.dub_options import takes_dub_options
 from dubcli.cli.evaluate import evaluate
 from dubcli.cli.faces import faces
 from dubcli.cli.options import (
+    AlsoOption,
     JsonOption,
     ModelsOption,
     OutputOption,
@@ -41,6 +42,7 @@ from dubcli.cli.style_sim import style_sim
 from dubcli.cli.train import train_app
 from dubcli.config import DEFAULTS, DubOptions
 from dubcli.errors import CollectedInputError, DubError
+from dubcli.line import parse_line
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 UNEXPECTED = 1
@@ -88,6 +90,7 @@ def dub(
     video: VideoArgument,
     speech: SpeechArgument,
     output: OutputOption,
+    also: AlsoOption = None,
     options: DubOptions = DEFAULTS,
     report: ReportOption = None,
     resume: ResumeDubOption = False,
@@ -104,6 +107,7 @@ def dub(
             video,
             speech,
             output,
+            also=[parse_line(text) for text in also or ()],
             options=options,
             report=report,
             resume=resume,

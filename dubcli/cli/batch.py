@@ -65,6 +65,15 @@ HaltOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option(help="Leave out what is done already, and go on inside long files.")
 ]
+KindOption = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="KIND",
+        help="Write a QC report beside each output: html or json.",
+        show_default="none",
+    ),
+]
 StatusOption = Annotated[
     Path | None,
     typer.Option(
@@ -96,6 +105,7 @@ def batch(
     resume: ResumeOption = BATCH_DEFAULTS.resume,
     engine: EngineOption = BATCH_DEFAULTS.engine,
     address: AddressOption = BATCH_DEFAULTS.address,
+    report: KindOption = BATCH_DEFAULTS.report,
     options: DubOptions = DEFAULTS,
     as_json: JsonOption = False,
 ) -> None:
@@ -112,7 +122,7 @@ def batch(
         raise InputError("VIDEOS is missing: give a folder of videos, or jobs in .csv or .json")
     from dubcli.batch.plan import plan_batch
 
-    running = BatchOptions(workers, halt_on_error, resume, engine, address)
+    running = BatchOptions(workers, halt_on_error, resume, engine, address, report)
     edl_rate = None if rate is None else parse_rate(rate, "--rate")
     plan = plan_batch(videos, speech, output=output, options=options, rate=edl_rate)
     for sentence in plan.unpaired:
@@ -120,9 +130,9 @@ def batch(
     from dubcli.batch.run import run_batch
 
     with _display(len(plan.jobs)) as on_job:
-        report = run_batch(plan, options=running, on_job=on_job)
-    print_jobs(report, as_json=as_json)
-    if code := exit_code(report):
+        done = run_batch(plan, options=running, on_job=on_job)
+    print_jobs(done, as_json=as_json)
+    if code := exit_code(done):
         raise typer.Exit(code)
 
 

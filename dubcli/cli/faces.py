@@ -12,6 +12,7 @@ from dubcli.cli import console
 from dubcli.cli.options import (
     CacheFolderOption,
     CacheLimitOption,
+    FrameRateOption,
     JsonOption,
     ModelsOption,
     OverwriteOption,
@@ -33,6 +34,7 @@ def faces(
     output: FacesSheetOption = None,
     models: ModelsOption = DEFAULTS.models,
     threads: ThreadsOption = DEFAULTS.threads,
+    frame_rate: FrameRateOption = DEFAULTS.frame_rate,
     overwrite: OverwriteOption = DEFAULTS.overwrite,
     cache: UseCacheOption = DEFAULTS.cache.use,
     cache_folder: CacheFolderOption = DEFAULTS.cache.folder,
@@ -48,6 +50,7 @@ def faces(
     options = DubOptions(
         models=models,
         threads=threads,
+        frame_rate=frame_rate,
         overwrite=overwrite,
         cache=CacheOptions(cache, cache_folder, cache_limit),
     )

@@ -64,6 +64,15 @@ SpeechAtOption = Annotated[
         show_default="start of the first --range, else of the video",
     ),
 ]
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also",
+        metavar="FACE=SPEECH[@TIME]",
+        help="A further line: who says which file when (2=ben.wav@4.2); may be repeated.",
+        show_default="none",
+    ),
+]
 MaskGrowOption = Annotated[
     float,
     typer.Option(help="Make the replaced area larger by so many mm on the face, -8 to 8."),
@@ -146,6 +155,15 @@ Allow8bitOption = Annotated[
 ]
 DeinterlaceOption = Annotated[
     bool, typer.Option("--deinterlace", help="Dub interlaced video, made progressive.")
+]
+FrameRateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frame-rate",
+        metavar="RATE",
+        help="Frame rate of a picture sequence: 25, 23.976, 30000/1001.",
+        show_default=False,
+    ),
 ]
 ThreadsOption = Annotated[
     int, typer.Option(help="CPU threads of the networks, 0 to 1024; 0: torch's choice.")

@@ -10,8 +10,9 @@ import typer
 
 from dubcli.cli import console
 from dubcli.cli.dub_options import OF_THE_FILE, takes_dub_options
-from dubcli.cli.options import JsonOption, SpeechArgument, VideoArgument
+from dubcli.cli.options import AlsoOption, JsonOption, SpeechArgument, VideoArgument
 from dubcli.config import DEFAULTS, PREVIEW_MOMENTS, DubOptions
+from dubcli.line import parse_line
 from dubcli.records import PreviewReport
 from dubcli.timecode import parse_time
 
@@ -34,6 +35,7 @@ def preview(
     video: VideoArgument,
     speech: SpeechArgument,
     output: SheetOption,
+    also: AlsoOption = None,
     at: AtOption = None,
     count: CountOption = None,
     options: DubOptions = DEFAULTS,
@@ -46,9 +48,17 @@ def preview(
     from dubcli.preview import preview as run
 
     times = [parse_time(text, "--at") for text in at or ()]
+    lines = [parse_line(text) for text in also or ()]
     with console.progress() as on_progress:
         report = run(
-            video, speech, output, at=times, count=count, options=options, on_progress=on_progress
+            video,
+            speech,
+            output,
+            also=lines,
+            at=times,
+            count=count,
+            options=options,
+            on_progress=on_progress,
         )
     _print(report, as_json=as_json)
 

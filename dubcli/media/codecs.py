@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dubcli.config import CONTAINERS, PCM_CONTAINERS, DubOptions
+from dubcli.config import CONTAINERS, PCM_CONTAINERS, PICTURE_SUFFIXES, DubOptions
 from dubcli.errors import InputError
 from dubcli.media.binary import ffmpeg_facts, find_ffmpeg
 from dubcli.media.colour import colour_range
@@ -11,6 +11,10 @@ from dubcli.media.planes import Layout, canvas_for, layer_info, raw_layout
 from dubcli.records import VideoInfo
 
 _CHROMAS = ("420", "422", "444")
+_LOSSLESS: dict[str, tuple[str, str | int]] = {
+    "png": ("pred", "paeth"),
+    "tiff": ("compression_algo", "lzw"),  # which every program reads
+}
 _FFV1_DEPTHS = ("9", "10", "12", "14", "16")
 # libavcodec's names of profiles
 _PRORES_PROFILES = {"Proxy": 0, "LT": 1, "Standard": 2, "HQ": 3, "4444": 4, "XQ": 5}
@@ -64,6 +68,17 @@ _CODECS = {
             *("gbrap10le", "gbrap12le", "gbrap16le"),
         ),
     ),
+    # Of picture sequences; the order matters where nothing else does: colour before grey.
+    "png": Codec(
+        "png",
+        frozenset({".png"}),
+        ("rgb24", "rgb48be", "rgba", "rgba64be", "gray", "gray16be"),
+    ),
+    "tiff": Codec(
+        "tiff",
+        frozenset({".tif", ".tiff"}),
+        ("rgb24", "rgb48le", "rgba", "rgba64le", "gray", "gray16le"),
+    ),
 }
 _FAMILIES = {"h264": "h264", "hevc": "hevc", "prores": "prores", "dnxhd": "dnxhr", "ffv1": "ffv1"}
 
@@ -85,11 +100,7 @@ def encoding_for(info: VideoInfo, extension: str, options: DubOptions) -> Encodi
     if options.patch_only:
         info = layer_info(info)
     layout = canvas_for(info).layout
-    name = options.codec
-    if name == "source" and options.patch_only:
-        name = "ffv1" if extension == ".mkv" else "prores"
-    if name == "source":
-        name = _own_family(info, layout, extension, warnings)
+    name = _codec_name(info, layout, extension, options, warnings)
     codec = _CODECS[name]
     if extension not in codec.containers:
         others = " or ".join(sorted(codec.containers))
@@ -115,6 +126,28 @@ def encoding_for(info: VideoInfo, extension: str, options: DubOptions) -> Encodi
     warnings += _losses(info, layout, raw_layout(pixel_format), name, options)
     arguments = (("c:v", codec.encoder), *_settings(info, name, pixel_format, options, extension))
     return Encoding(name, pixel_format, arguments, tuple(warnings))
+
+
+def _codec_name(
+    info: VideoInfo, layout: Layout, extension: str, options: DubOptions, warnings: list[str]
+) -> str:
+    """Return the codec asked for, else the one that fits source and output."""
+    if extension in PICTURE_SUFFIXES:
+        if options.codec != "source":
+            raise InputError(
+                f"--codec {options.codec}: {extension} pictures have their own; leave it out"
+            )
+        if info.variable_rate:
+            warnings.append(
+                "the video's frame rate varies and pictures hold no times: they are its frames one "
+                "by one, and do not go with the sound at any even rate"
+            )
+        return "png" if extension == ".png" else "tiff"
+    if options.codec != "source":
+        return options.codec
+    if options.patch_only:
+        return "ffv1" if extension == ".mkv" else "prores"
+    return _own_family(info, layout, extension, warnings)
 
 
 def _has(codec: Codec) -> bool:
@@ -217,6 +250,8 @@ def _settings(
         full = colour_range(info) == "pc"  # without being told, the encoder takes the other
         told: list[tuple[str, str | int]] = [("color_range:v", "pc")] if full else []
         return [("level", 3), ("g", 1), ("slicecrc", 1), *told]
+    if name in _LOSSLESS:
+        return [_LOSSLESS[name]]
     if name == "prores":
         own = _PRORES_PROFILES.get(info.profile or "", _PRORES_HQ)
         if pixel_format == "yuv422p10le":

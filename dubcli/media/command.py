@@ -24,7 +24,7 @@ from dubcli.media.colour import (
 )
 from dubcli.media.planes import canvas_for, raw_layout
 from dubcli.media.soundtrack import Soundtrack
-from dubcli.records import Arrangement, AudioInfo, Carried, VideoInfo
+from dubcli.records import Arrangement, AudioInfo, Carried, Numbering, Pictures, VideoInfo
 
 PROTOCOLS = "file,pipe"
 # Demuxers whose files hold their own pictures and sound. Not among them, on purpose: hls, dash,
@@ -34,6 +34,9 @@ FORMATS = (
     "matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mjpeg,mp3,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,"
     "rm,tta,vvc,w64,wav,wtv,wv,yuv4mpegpipe"
 )
+# Of a picture sequence: its numbered files, found and checked by ``media.sequence``.
+PICTURE_FORMATS = "image2"
+PICTURE_CODECS = "png,tiff"
 LOUDNESS_KEY = "lavfi.r128.I"
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own leave alpha out
@@ -51,6 +54,7 @@ class FrameRange:
     count: int | None = None  # how many; None: to the end
     seek_s: Fraction | None = None  # start decoding here, seconds after the container's start
     skip: int = 0  # frames to drop first, of those decoded
+    picture: int = 0  # number of the first file to read, of a picture sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,42 @@ def file_input(path: Path, **options: str) -> Any:
     )
 
 
+def pictures_url(names: Numbering) -> str:
+    """Return how ffmpeg's image2 is told a picture sequence: only the number is a pattern.
+
+    Args:
+        names: How the files are named.
+
+    Example:
+        >>> pictures_url(Numbering(Path("/50%d off"), "a%s.", 4, ".png"))
+        'file:/50%%d off/a%%s.%04d.png'
+    """
+    around = [file_url(names.folder) + "/" + names.before, names.after]
+    before, after = (text.replace("%", "%%") for text in around)
+    return f"{before}%0{names.digits}d{after}"
+
+
+def pictures_input(info: VideoInfo, pictures: Pictures, first: int) -> Any:
+    """Return ffmpeg-python's input of a picture sequence, read as the pixels are stored.
+
+    Args:
+        info: The sequence as a video.
+        pictures: Its files.
+        first: Number of the first one to read.
+    """
+    return ffmpeg.input(
+        pictures_url(pictures.names),
+        format=PICTURE_FORMATS,
+        pattern_type="sequence",
+        start_number=first,
+        framerate=rate_text(info.frame_rate),
+        noautorotate=None,
+        protocol_whitelist=PROTOCOLS,
+        format_whitelist=PICTURE_FORMATS,
+        codec_whitelist=PICTURE_CODECS,
+    )
+
+
 def command_line(stream: Any, ffmpeg_binary: str) -> list[str]:
     """Return the arguments of an ffmpeg-python graph; ffmpeg then tells errors only.
 
@@ -129,7 +169,10 @@ def decode_video(ffmpeg_binary: str, info: VideoInfo, wanted: FrameRange) -> lis
     options: dict[str, Any] = {"noautorotate": None} if turned else {}
     if layout.alpha and info.codec in ALPHA_DECODERS:
         options["c:v"] = ALPHA_DECODERS[info.codec]
-    video = file_input(info.path, **options, **_seeking(wanted))["V:0"]
+    if info.pictures is not None:
+        video = pictures_input(info, info.pictures, wanted.picture)["v:0"]
+    else:
+        video = file_input(info.path, **options, **_seeking(wanted))["V:0"]
     if turned:  # ffmpeg would average chroma on the way
         video = video.filter("scale", flags=DECODE_FLAGS).filter("format", layout.name)
         video = video.filter("transpose", "cclock" if info.rotation_deg == 90 else "clock")
@@ -335,6 +378,33 @@ def finish(
     for name, text in (notes or {}).items():
         arguments[-1:-1] = ["-metadata", f"{name}={text}"]
     return [*arguments, *_TOLD]
+
+
+def finish_sound(
+    ffmpeg_binary: str,
+    target: Path,
+    speech: AudioInfo,
+    *,
+    codec: str,
+    arrangement: Arrangement,
+    notes: Mapping[str, str],
+) -> list[str]:
+    """Return the arguments that write an output's sound alone, as WAV.
+
+    Args:
+        ffmpeg_binary: Path of ffmpeg.
+        target: The file to write; one of more than 4 GB becomes RF64.
+        speech: The speech file.
+        codec: ffmpeg's encoder.
+        arrangement: What is done to the speech.
+        notes: Metadata to write, by name.
+    """
+    output = {"format": "wav", "c:a": codec, "rf64": "auto", "map_metadata": "-1"}
+    written = ffmpeg.output(_arranged(speech, arrangement), file_url(target), **output)
+    arguments = command_line(written, ffmpeg_binary)
+    for name, text in notes.items():
+        arguments[-1:-1] = ["-metadata", f"{name}={text}"]
+    return [*arguments, "-y"]
 
 
 def _carrying(arguments: list[str], carried: Carried | None) -> list[str]:

@@ -12,7 +12,8 @@ from av.container import InputContainer
 
 from dubcli.config import CONTAINERS
 from dubcli.errors import InputError
-from dubcli.media.command import FORMATS, file_url
+from dubcli.media.command import FORMATS, PICTURE_CODECS, file_url
+from dubcli.media.stills import Still
 
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})[:;.](\d{1,3})")
 _SNIFF_BYTES = 4096
@@ -39,6 +40,28 @@ def open_media(path: Path) -> InputContainer:
             f"{path}: not a video or sound file that can be read; "
             "check that it is complete, or convert it to .mp4 or .wav"
         ) from error
+
+
+def open_picture(path: Path, still: Still) -> InputContainer:
+    """Return a PNG or TIFF as a container of one picture; the caller closes it.
+
+    Args:
+        path: The file.
+        still: From ``read_still``.
+
+    Raises:
+        InputError: If it cannot be opened.
+    """
+    demuxer = f"{still.kind.lower()}_pipe"  # one picture from one file
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": demuxer,
+        "codec_whitelist": PICTURE_CODECS,
+    }
+    try:
+        return av.open(file_url(path), mode="r", format=demuxer, options=options)
+    except av.FFmpegError as error:
+        raise InputError(f"{path}: cannot be decoded; make the picture again") from error
 
 
 @dataclass(frozen=True, slots=True)

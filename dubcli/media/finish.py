@@ -144,7 +144,7 @@ def _feed(recipe: Recipe, carrier: str, process: FfmpegProcess) -> None:
     with av.open(_Pipe(process), "w", format=carrier, options=options) as target:
         stream: VideoStream | None = None
         decoded = np.zeros(0, np.int64)
-        for place, (part, packet, shown, ahead) in enumerate(_packets(recipe)):
+        for place, (part, packet, shown, ahead) in enumerate(packets_of(recipe)):
             if stream is None:
                 stream = target.add_stream_from_template(part, opaque=True)
                 stream.time_base = stamps.unit_s
@@ -159,8 +159,15 @@ def _feed(recipe: Recipe, carrier: str, process: FfmpegProcess) -> None:
             target.mux(packet)
 
 
-def _packets(recipe: Recipe) -> Iterator[tuple[VideoStream, "Packet[VideoStream]", int, int]]:
-    """Yield each picture's stream and packet, in decoding order, its place in showing order, d."""
+def packets_of(recipe: Recipe) -> Iterator[tuple[VideoStream, "Packet[VideoStream]", int, int]]:
+    """Yield each picture's stream and packet, in decoding order, its place in showing order, d.
+
+    Args:
+        recipe: ``parts``, ``frame_rate`` and ``frame_count`` are read.
+
+    Raises:
+        MediaError: If a part is damaged, or they have not as many pictures together.
+    """
     before = 0
     for path in recipe.parts:
         with open_media(path) as container:

@@ -117,9 +117,9 @@ class LengthPlan:
 
     def warnings(self) -> Iterator[str]:
         """Yield a sentence where video and speech differ in length, and where a frame is long."""
-        yield from self._standstill()
+        yield from self.standstill()
         if self.mode == IN_PLACE:
-            yield from self._overhang()
+            yield from self.overhang()
             return
         filled, video_s = self.source.frames_before(self.speech_s), self.video_s
         if filled == self.source_count and abs(self.speech_s - video_s) * self.frame_rate < 1:
@@ -132,7 +132,7 @@ class LengthPlan:
             f"{self._consequence(longer, difference_s)}"
         )
 
-    def _standstill(self) -> Iterator[str]:
+    def standstill(self) -> Iterator[str]:
         """Say so where a frame is shown for so long that its mouth is seen to stand still."""
         if self.source_stamps is None:
             return
@@ -146,7 +146,7 @@ class LengthPlan:
                 "video to a constant rate first if that is too long"
             )
 
-    def _overhang(self) -> Iterator[str]:
+    def overhang(self) -> Iterator[str]:
         """Say so where the speech goes on and the dubbed face does not."""
         end_s = self.speech_start_s + self.speech_s
         if end_s > self.sound_s:
@@ -269,19 +269,46 @@ def plan_output(
         InputError: If a range or the speech begins after the video's end, a range ends before it
             begins, or as ``plan_length``.
     """
-    spans = parse_spans(options.ranges, "--range")
-    if not spans and options.speech_at is None:
+    if not parse_spans(options.ranges, "--range") and options.speech_at is None:
         return plan_length(options.length, source_count, speech_s, frame_rate, stamps)
     source = Pace(frame_rate, stamps)
-    frames = [_frames_of(span, source_count, source) for span in spans]
-    if options.speech_at is not None:
-        moment = parse_moment(options.speech_at, "--speech-at")
+    return plan_in_place(
+        source_count, speech_s, source, at=options.speech_at, ranges=options.ranges
+    )
+
+
+def plan_in_place(
+    source_count: int,
+    speech_s: Fraction,
+    source: Pace,
+    *,
+    at: str | None,
+    ranges: str,
+    prefix: str = "",
+) -> LengthPlan:
+    """Return where in the whole of a source a speech and the dubbed face are.
+
+    Args:
+        source_count: n, frames of the video.
+        speech_s: Seconds of speech, exact.
+        source: When the frames of the video are shown.
+        at: When the speech begins; None: with the first range, without any with the video.
+        ranges: Where the face is dubbed; empty: while the speech is heard.
+        prefix: Of errors.
+
+    Raises:
+        InputError: As ``plan_output``.
+    """
+    frame_rate, stamps = source.frame_rate, source.stamps
+    spans = parse_spans(ranges, f"{prefix}--range")
+    frames = [_frames_of(span, source_count, source, prefix) for span in spans]
+    start_s = source.begins_s(min((first for first, _ in frames), default=0))
+    if at is not None:
+        moment = parse_moment(at, f"{prefix}--speech-at")
         whole = moment.frames is None
         frame = _frame_of(moment, source)
         start_s = moment.time_s if whole else source.begins_s(frame)
-        _refuse_beyond(frame, source_count, source, f"--speech-at {moment.text}")
-    else:
-        start_s = source.begins_s(min(first for first, _ in frames))
+        _refuse_beyond(frame, source_count, source, f"{prefix}--speech-at {moment.text}")
     if not spans:
         # The fades lie beside the speech: all of it is said with the full effect.
         first = source.frame_at(max(Fraction(0), start_s - FADE_S))
@@ -309,14 +336,14 @@ def _frame_of(moment: Moment, source: Pace) -> int:
     return source.frame_at(Fraction(frame, max(1, round(source.frame_rate))))
 
 
-def _frames_of(span: Span, count: int, source: Pace) -> tuple[int, int]:
+def _frames_of(span: Span, count: int, source: Pace, prefix: str) -> tuple[int, int]:
     """Return the first frame of a range and the one after its last."""
     first, stop = _frame_of(span.start, source), _frame_of(span.stop, source)
     if stop <= first:
         raise InputError(
-            f"--range {span.text}: holds no frame; give an end that is later than the start"
+            f"{prefix}--range {span.text}: holds no frame; give an end that is later than the start"
         )
-    _refuse_beyond(first, count, source, f"--range {span.text}")
+    _refuse_beyond(first, count, source, f"{prefix}--range {span.text}")
     return first, stop
 
 

@@ -1,6 +1,6 @@
 """The sound of an output: the speech as it is, or with the video's own sound under it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,7 +16,9 @@ from dubcli.media.binary import find_ffmpeg
 from dubcli.media.channels import ChannelReader, ChannelWriter
 from dubcli.media.ducking import FALL_S, STEP_S, ducked_db, speaking
 from dubcli.media.lengths import LengthPlan
+from dubcli.media.line_mix import Placed, mix_lines, mix_warnings
 from dubcli.media.loudness import HIGHEST_DBTP, arrange
+from dubcli.media.outputs import place_of
 from dubcli.media.probe import probe_audio
 from dubcli.media.sound_command import decode_bed, decode_speech_channels
 from dubcli.media.timeline import read_timeline
@@ -39,13 +41,17 @@ class OutputSound:
 
 @contextmanager
 def output_sound(
-    info: VideoInfo, speech: AudioInfo, plan: LengthPlan, output: Path, options: DubOptions
+    info: VideoInfo,
+    lines: Sequence[Placed],
+    plan: LengthPlan,
+    output: Path,
+    options: DubOptions,
 ) -> Iterator[OutputSound]:
     """Give the sound of an output; a mix lies beside it as long as the context is open.
 
     Args:
         info: The video.
-        speech: The speech.
+        lines: What is said in it, at least one.
         plan: How long picture and sound are.
         output: The file to be written.
         options: ``audio``, ``bed_level``, ``bed_fade`` and ``loudness``.
@@ -54,27 +60,61 @@ def output_sound(
         InputError: If the channels of speech and video do not go together.
         MediaError: If ffmpeg fails.
     """
-    if options.audio == "replace" or not info.has_audio:
-        arrangement, said = arrange(speech, plan.sound_s, options, start_s=plan.speech_start_s)
-        if options.audio != "replace":
-            said = [*said, f"{info.path}: has no sound of its own; the output has the speech alone"]
-        yield OutputSound(speech, arrangement, tuple(said))
+    with _one_speech(lines, plan, output) as (speech, peak, noted):
+        if options.audio == "replace" or not info.has_audio:
+            arrangement, said = arrange(speech.info, plan.sound_s, options, start_s=speech.start_s)
+            if options.loudness is None and peak > 1:
+                arrangement, lowered = _lowered(arrangement, peak)
+                said = [*said, f"lines that sound together are too loud: {lowered}"]
+            if options.audio != "replace":
+                alone = "has no sound of its own; the output has the speech alone"
+                said = [*said, f"{info.path}: {alone}"]
+            yield OutputSound(speech.info, arrangement, (*noted, *said))
+            return
+        target = mixed_path(output)
+        try:
+            mixed, peak = mix(info, speech, plan, target, options, lines=lines)
+            arrangement, said = arrange(mixed, plan.sound_s, options)
+            if options.loudness is None and peak > 1:
+                arrangement, lowered = _lowered(arrangement, peak)
+                said = [
+                    *said,
+                    f"speech and the video's own sound together are too loud: {lowered}; choose "
+                    "a lower --bed-level to keep the speech's level",
+                ]
+            yield OutputSound(mixed, arrangement, (*noted, *said))
+        finally:
+            target.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_speech(
+    lines: Sequence[Placed], plan: LengthPlan, output: Path
+) -> Iterator[tuple[Placed, float, tuple[str, ...]]]:
+    """Give the one speech that lines are together, its highest sample, and what to say of it.
+
+    A single line is given as it is, nothing measured. Of several, a mix lies beside the output.
+    """
+    if len(lines) == 1:
+        yield lines[0], 0.0, ()
         return
-    target = mixed_path(output)
+    target = lines_path(output)
     try:
-        mixed, peak = mix(info, speech, plan, target, options)
-        arrangement, said = arrange(mixed, plan.sound_s, options)
-        if options.loudness is None and peak > 1:
-            gain_db = HIGHEST_DBTP - 20 * np.log10(peak)
-            arrangement = replace(arrangement, gain_db=float(gain_db))
-            said = [
-                *said,
-                f"speech and the video's own sound together are too loud: lowered by "
-                f"{-gain_db:.1f} dB; choose a lower --bed-level to keep the speech's level",
-            ]
-        yield OutputSound(mixed, arrangement, tuple(said))
+        mixed, peak = mix_lines(lines, plan.sound_s, target)
+        yield Placed(mixed), peak, tuple(mix_warnings(lines))
     finally:
         target.unlink(missing_ok=True)
+
+
+def _lowered(arrangement: Arrangement, peak: float) -> tuple[Arrangement, str]:
+    """Return an arrangement with a gain at which nothing is cut off, and how that is said."""
+    gain_db = float(HIGHEST_DBTP - 20 * np.log10(peak))
+    return replace(arrangement, gain_db=gain_db), f"lowered by {-gain_db:.1f} dB"
+
+
+def lines_path(output: Path) -> Path:
+    """Return where the mix of an output's lines lies until the output is whole."""
+    return partial_path(output.with_name(f"{output.name}.lines.w64"))
 
 
 def mixed_path(output: Path) -> Path:
@@ -84,11 +124,18 @@ def mixed_path(output: Path) -> Path:
         >>> mixed_path(Path("films/out.mp4")).name
         '.out.mp4.partial.w64'
     """
-    return partial_path(output.with_name(f"{output.name}.w64"))
+    place = place_of(output)
+    return partial_path(place.with_name(f"{place.name}.w64"))
 
 
 def mix(
-    info: VideoInfo, speech: AudioInfo, plan: LengthPlan, target: Path, options: DubOptions
+    info: VideoInfo,
+    speech: Placed,
+    plan: LengthPlan,
+    target: Path,
+    options: DubOptions,
+    *,
+    lines: Sequence[Placed] = (),
 ) -> tuple[AudioInfo, float]:
     """Write the speech over the video's own sound, at the higher rate of the two.
 
@@ -100,6 +147,8 @@ def mix(
         plan: How long picture and sound are.
         target: The file to write, Wave64 with float samples.
         options: ``audio``, ``bed_level`` and ``bed_fade``.
+        lines: What the speech is made of: the video's own sound makes room for each of them,
+            however loud the others are. None: it is one line.
 
     Returns:
         What was written, and its highest absolute sample, which may exceed 1.
@@ -109,24 +158,26 @@ def mix(
         MediaError: If ffmpeg fails.
     """
     bed = probe_audio(info.path)
-    rate_hz = max(bed.rate_hz, speech.rate_hz)
-    widest = bed if bed.channels >= speech.channels else speech
+    rate_hz = max(bed.rate_hz, speech.info.rate_hz)
+    widest = bed if bed.channels >= speech.info.channels else speech.info
     try:
-        places = [placement(each, widest).T for each in (speech, bed)]
+        places = [placement(each, widest).T for each in (speech.info, bed)]
     except ValueError as error:
         raise InputError(
-            f"{speech.path}: its channels have no place in those of {info.path} ({error}); "
-            "give mono or stereo speech"
+            f"{(lines or [speech])[0].info.path}: its channels have no place in those of "
+            f"{info.path} ({error}); give mono or stereo speech"
         ) from error
-    level = _bed_levels(speech, plan, options)
-    lead = round(plan.speech_start_s * rate_hz)
-    arguments = decode_speech_channels(find_ffmpeg(), speech, rate_hz)
+    levels = [_bed_levels(each, plan, options) for each in lines or (speech,)]
+    lead = speech.first(rate_hz)
+    arguments = decode_speech_channels(find_ffmpeg(), speech.info, rate_hz)
     with (
         ChannelWriter(target, rate_hz, layout_of(widest)) as writer,
-        ChannelReader(arguments, speech.channels) as spoken,
+        ChannelReader(arguments, speech.info.channels) as spoken,
     ):
         for at, under in _bed_windows(info, bed, plan, rate_hz):
-            gain = 10 ** (np.interp((at + np.arange(len(under))) / rate_hz, *level) / 20)
+            times_s = (at + np.arange(len(under))) / rate_hz
+            lowest_db = np.min([np.interp(times_s, *level) for level in levels], axis=0)
+            gain = 10 ** (lowest_db / 20)
             heard = (under * gain[:, None]) @ places[1]
             before = min(max(lead - at, 0), len(under))  # samples until the speech begins
             heard[before:] += spoken.read(len(under) - before) @ places[0]
@@ -134,20 +185,22 @@ def mix(
     return writer.info(widest), writer.peak
 
 
-def _bed_levels(speech: AudioInfo, plan: LengthPlan, options: DubOptions) -> tuple[Float, Float]:
-    """Return the level of the bed, dB, and the times at which it holds; lines between them."""
+def _bed_levels(speech: Placed, plan: LengthPlan, options: DubOptions) -> tuple[Float, Float]:
+    """Return times and the level of the bed at them, dB; straight lines between them."""
     if options.audio == "mix":
         return np.zeros(1, np.float32), np.full(1, options.bed_level, np.float32)
     step = round(LEVEL_RATE_HZ * STEP_S)
     lead = round(FALL_S / STEP_S)  # steps of silence before the speech
     squares = [np.zeros(lead, np.float32)]
-    duration_s = plan.sound_s - plan.speech_start_s
-    with AudioReader(speech, LEVEL_RATE_HZ, 1000 * step, duration_s=duration_s) as reader:
+    # After the speech and the fade that follows it, the last level holds: none lower than 0 dB.
+    over_s = speech.info.duration_s + Fraction(options.bed_fade) + CHUNK_S
+    duration_s = min(plan.sound_s - speech.start_s, over_s)
+    with AudioReader(speech.info, LEVEL_RATE_HZ, 1000 * step, duration_s=duration_s) as reader:
         for window in reader:
             whole = np.pad(window.samples, (0, -len(window.samples) % step))
             squares.append((whole.reshape(-1, step) ** 2).mean(axis=1))
     curve = ducked_db(speaking(np.sqrt(np.concatenate(squares))), options)
-    return (np.arange(len(curve)) - lead) * STEP_S + float(plan.speech_start_s), curve
+    return (np.arange(len(curve)) - lead) * STEP_S + float(speech.start_s), curve
 
 
 def _bed_windows(

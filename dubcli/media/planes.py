@@ -71,8 +71,8 @@ _PLANAR = {
     "yuv440p": "yuv444p",
     "yuvj440p": "yuv444p",
     "mono": "gray",
-    "ya16": "yuva444p16",
-    "ya8": "yuva444p",
+    "ya16": "gbrap16",  # grey with alpha: exact as three equal colours
+    "ya8": "gbrap",
     "x2rgb10": "gbrp10",
     "x2bgr10": "gbrp10",
     "rgb48": "gbrp16",

@@ -16,11 +16,14 @@ from av.video.stream import VideoStream
 from dubcli.errors import InputError
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.command import ALPHA_DECODERS, count_audio
-from dubcli.media.files import open_media
+from dubcli.media.files import open_media, open_picture
 from dubcli.media.process import FfmpegProcess
+from dubcli.media.sequence import find_pictures, is_pictures, is_sequence
+from dubcli.media.stills import Still
 from dubcli.media.timeline import Timeline, choose_rate, first_picture_stream, read_timeline
 from dubcli.pace import Pace
-from dubcli.records import AudioInfo, VideoInfo
+from dubcli.records import AudioInfo, Pictures, VideoInfo
+from dubcli.timecode import parse_rate
 
 # Numbers of ITU-T H.273, names of ffmpeg; 2 is "unspecified".
 _SPACES = {
@@ -84,6 +87,8 @@ def probe_video(path: Path) -> VideoInfo:
     Raises:
         InputError: If there is no video that can be decoded.
     """
+    if is_pictures(path):
+        raise InputError(f"{path}: a picture, where a video file is needed; make a video of it")
     with open_media(path) as container:
         stream = first_picture_stream(container)
         if stream is None:
@@ -126,6 +131,65 @@ def probe_video(path: Path) -> VideoInfo:
             mastering_display=_mastering_display(frame),
             content_light=_content_light(frame),
             stamps=stamps,
+        )
+
+
+def probe_source(path: Path, frame_rate: str | None) -> VideoInfo:
+    """Return what a video to be dubbed is: a file, or a picture sequence.
+
+    Args:
+        path: A video file; or a sequence's pattern, first picture or folder.
+        frame_rate: Of a picture sequence, as the user wrote it; None: not said.
+
+    Raises:
+        InputError: If it cannot be used, or the frame rate is missing or not to be given.
+    """
+    if not is_sequence(path):
+        if frame_rate is not None:
+            raise InputError(f"{path}: has its own frame rate; leave out --frame-rate")
+        return probe_video(path)
+    pictures, still, notes = find_pictures(path)
+    if frame_rate is None:
+        raise InputError(
+            f"{path}: pictures do not say how fast they play; give --frame-rate, such as 25, "
+            "23.976 or 30000/1001"
+        )
+    return _as_video(path, pictures, still, parse_rate(frame_rate, "--frame-rate"), notes)
+
+
+def _as_video(
+    path: Path, pictures: Pictures, still: Still, frame_rate: Fraction, notes: tuple[str, ...]
+) -> VideoInfo:
+    """Return what a picture sequence is as a video; its first picture is decoded."""
+    first = pictures.names.path(pictures.first)
+    with open_picture(first, still) as container:
+        stream = container.streams.video[0]
+        frame = _first_decoded(container, stream)
+        if not isinstance(frame, VideoFrame):
+            raise InputError(f"{first}: cannot be decoded; make the picture again")
+        pixel_format = frame.format.name
+        if pixel_format == "pal8":  # its colours may have alpha
+            pixel_format = "rgba"
+        tags = stream.codec_context
+        return VideoInfo(
+            path=path,
+            width=frame.width,
+            height=frame.height,
+            frame_rate=frame_rate,
+            frame_count=pictures.count,
+            duration_s=pictures.count / frame_rate,
+            rotation_deg=0,  # pixels are read and written as they are stored
+            variable_rate=False,
+            has_audio=False,
+            codec=stream.codec_context.name,
+            pixel_format=pixel_format,
+            colour_space=_SPACES.get(tags.colorspace),
+            colour_primaries=_PRIMARIES.get(tags.color_primaries),
+            colour_transfer=_TRANSFERS.get(tags.color_trc),
+            colour_range=_RANGES.get(tags.color_range),
+            pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
+            pictures=pictures,
+            notes=notes,
         )
 
 

@@ -13,7 +13,7 @@ from dubcli.media.command import FrameRange, decode_video
 from dubcli.media.planes import canvas_for
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.timeline import read_timeline
-from dubcli.records import Frame, VideoInfo
+from dubcli.records import Frame, Pictures, VideoInfo
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,11 @@ def frame_range(info: VideoInfo, start: int, stop: int | None) -> FrameRange:
         stop: One past the last frame; None: to the end.
     """
     count = None if stop is None else stop - start
+    if info.pictures is not None:
+        total = info.pictures.count
+        begin = min(start, total - 1)
+        count = max(0, min(total, total if stop is None else stop) - start)
+        return FrameRange(count=count, skip=start - begin, picture=info.pictures.first + begin)
     if info.interlaced:  # a field looks at those before it, which a seek would leave out
         return FrameRange(count=count, skip=start)
     if start == 0:
@@ -104,10 +109,21 @@ class FrameReader:
             yield Frame(index, canvas.show(planes), planes)
             index += 1
 
+    def _expected(self, pictures: Pictures) -> int:
+        """Return how many pictures are wanted: one that is left out would shift all others."""
+        stop = pictures.count if self._stop is None else min(self._stop, pictures.count)
+        return stop - self._start
+
     def _judge(self, process: FfmpegProcess, count: int) -> None:
         """Decide what an end of the stream means, after ``count`` frames."""
         status = process.finish()
         tail = process.complaint()
+        if self._info.pictures is not None and count < self._expected(self._info.pictures):
+            raise MediaError(
+                f"{self._info.path}: {count} of {self._expected(self._info.pictures)} pictures "
+                f"can be decoded (ffmpeg: {tail or f'exit status {status}'}); make the damaged "
+                "ones again"
+            )
         if count == 0 and (status != 0 or tail or self._start == 0):
             reason = tail or (f"it ended with status {status}" if status else "it gave no frame")
             raise MediaError(

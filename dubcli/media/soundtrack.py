@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dubcli.config import PCM_CONTAINERS
+from dubcli.config import PCM_CONTAINERS, PICTURE_SUFFIXES
 from dubcli.records import AudioInfo
 
 AAC_BITS_PER_S = 256_000
@@ -46,15 +46,15 @@ class Soundtrack:
 def soundtrack_for(extension: str, speech: AudioInfo) -> Soundtrack:
     """Return how ``speech`` is stored in a container.
 
-    .mkv and .mov hold PCM of the very samples that decoding gives. .mp4 and .m4v hold AAC; a
-    rate that AAC lacks becomes the next higher one (96 kHz at most), a channel count that it
-    lacks becomes stereo.
+    .mkv, .mov and the WAV beside pictures hold PCM of the very samples that decoding gives. .mp4
+    and .m4v hold AAC; a rate that AAC lacks becomes the next higher one (96 kHz at most), a
+    channel count that it lacks becomes stereo.
 
     Args:
         extension: Of the output, with its dot, lower case.
         speech: The speech file.
     """
-    if extension in PCM_CONTAINERS:
+    if extension in PCM_CONTAINERS | PICTURE_SUFFIXES:
         codec = _PCM_OF_FORMAT.get(speech.sample_format, "pcm_f64le")
         if speech.codec.startswith("pcm_s24"):
             codec = "pcm_s24le"  # decoded as s32 with a zero low byte

@@ -6,6 +6,7 @@ from pathlib import Path
 from av.container import InputContainer
 from av.stream import Stream
 
+from dubcli.config import PICTURE_SUFFIXES
 from dubcli.media.files import open_media
 from dubcli.media.timeline import first_picture_stream
 from dubcli.records import Carried, CarriedStream
@@ -76,6 +77,8 @@ def _codec(stream: Stream) -> str:
 def _carrier_codec(stream: Stream, extension: str) -> str | None:
     """Return "copy", the encoder that makes a track fit, or None where it cannot be held."""
     name = _codec(stream)
+    if extension in PICTURE_SUFFIXES:
+        return None
     if stream.type == "audio":
         pcm = name.startswith("pcm_") and name not in {"pcm_bluray", "pcm_dvd"}
         held = {".mkv": _MKV_SOUND, ".mov": _MOV_SOUND}.get(extension, _MP4_SOUND)

@@ -16,10 +16,13 @@ from dubcli.media.binary import find_ffmpeg
 from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
 from dubcli.media.finish import Recipe, finish
+from dubcli.media.finish_pictures import finish_pictures
+from dubcli.media.outputs import check_sequence_output, discard, place_of, put_in_place
 from dubcli.media.parts import Parts, remove_parts
 from dubcli.media.planes import canvas_for, layer_info
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.provenance import Mark
+from dubcli.media.sequence import is_pictures
 from dubcli.media.soundtrack import soundtrack_for
 from dubcli.records import Arrangement, AudioInfo, Bytes, Carried, Stamps, VideoInfo
 
@@ -91,14 +94,19 @@ class FrameWriter:
         Raises:
             InputError: If ``output`` cannot be written or is an input, or the codec does not fit.
         """
-        check_output(output)
-        refuse_overwriting_inputs(output, [info.path, speech.path])
+        inputs = [*info.files, speech.path]
+        if is_pictures(output):
+            check_sequence_output(output, inputs, overwrite=True)
+        else:
+            check_output(output)
+            refuse_overwriting_inputs(output, inputs)
         self._output = output
         self._info = info
         self._speech = speech
         self._arrangement = arrangement
         self._frame_count = frame_count
         self._identity = identity
+        self._layer = options.patch_only
         self._carried = carried
         self._encoding = encoding_for(info, output.suffix.lower(), options)
         self._mark = mark
@@ -109,7 +117,9 @@ class FrameWriter:
         canvas = canvas_for(layer_info(info) if options.patch_only else info)
         self._raw = canvas.layout.name if planes else "rgb24"
         self._shape = (canvas.frame_bytes,) if planes else (info.height, info.width, 3)
-        self._partial = partial_path(output)
+        if is_pictures(output) and identity:  # its place does not say which pictures
+            self._identity = f"{identity} {self._encoding.codec}"
+        self._partial = partial_path(place_of(output))
         self._parts: Parts | None = None
         self._written = 0  # frames, with those that were there
         self._part: _Part | None = None  # the one that takes frames
@@ -126,8 +136,8 @@ class FrameWriter:
         return self._written
 
     def __enter__(self) -> Self:
-        self._parts = Parts(self._output, self._frame_count, self._identity)
-        self._partial.unlink(missing_ok=True)  # not shared with one that was killed
+        self._parts = Parts(place_of(self._output), self._frame_count, self._identity)
+        discard(self._partial, self._output)  # not shared with one that was killed
         self._written = min(self._parts.frames, self._frame_count)
         return self
 
@@ -218,7 +228,7 @@ class FrameWriter:
             self._part = self._ending = self._parts = None
             # A folder that vanished, or a full disk, must not hide what went wrong before.
             with suppress(OSError):
-                self._partial.unlink(missing_ok=True)
+                discard(self._partial, self._output)
                 parts.sweep()
                 if whole or not self._identity or parts.count == 0:
                     remove_parts(parts.folder)
@@ -245,16 +255,23 @@ class FrameWriter:
             carried=self._carried,
         )
         try:
-            self._note(finish(recipe, self._partial))
+            if is_pictures(self._output):
+                finish_pictures(
+                    recipe, self._partial, self._output, self._info.pictures, layer=self._layer
+                )
+            else:
+                self._note(finish(recipe, self._partial))
         except MediaError as error:
+            files = "the pictures" if is_pictures(self._output) else "the file"
             raise MediaError(
-                f"{self._output}: ffmpeg could not write the file ({error}); {self._left()}"
+                f"{self._output}: ffmpeg could not write {files} ({error}); {self._left()}"
             ) from error
         try:
-            self._partial.replace(self._output)
-        except OSError as error:
+            put_in_place(self._partial, self._output)
+        except (OSError, MediaError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise MediaError(
-                f"{self._output}: could not be put in place ({error.strerror}); "
+                f"{self._output}: could not be put in place ({reason}); "
                 "check the folder's permissions"
             ) from error
 

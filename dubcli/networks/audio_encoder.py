@@ -176,6 +176,23 @@ class WhisperEncoder(AudioEncoder):
         Raises:
             ValueError: If the waveform is not [B, N] or is longer than 30 s.
         """
+        hidden = self.stem(waveform)
+        if hidden.shape[1] == 0:
+            return hidden
+        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        for layer in self.layers:
+            hidden = layer(hidden, None)
+        return hidden
+
+    def stem(self, waveform: Tensor) -> Tensor:
+        """Return what the first block sees, but for the positions; sound as ``forward`` takes it.
+
+        Args:
+            waveform: [B, N].
+
+        Returns:
+            [B, N // 320, 384].
+        """
         frames = _check_waveform(waveform)
         if frames > self.embed_positions.num_embeddings:
             raise ValueError(
@@ -185,11 +202,7 @@ class WhisperEncoder(AudioEncoder):
         if frames == 0:
             return waveform.new_zeros(len(waveform), 0, self.width)
         mel = log_mel(waveform[:, : frames * HOP], self.filters, self.hyper.log_max)
-        hidden = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
-        hidden = hidden + self.embed_positions.weight[:frames]
-        for layer in self.layers:
-            hidden = layer(hidden, None)
-        return hidden
+        return F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
 
 
 class HubertEncoder(AudioEncoder):
@@ -255,14 +268,24 @@ class HubertEncoder(AudioEncoder):
         frames = _check_waveform(waveform)
         if frames == 0:
             return waveform.new_zeros(len(waveform), 0, self.width)
-        waveform = waveform[:, : frames * HOP]
+        heard = self._heard(waveform[:, : frames * HOP])
+        features: Tensor = self.model(heard, mask_time_indices=mask).last_hidden_state
+        return features[:, :frames]
+
+    def stem(self, waveform: Tensor) -> Tensor:
+        """Return what the first block sees, but for the positions, [B, N] -> [B, N // 320, D]."""
+        frames = _check_waveform(waveform)
+        filtered = self.model.feature_extractor(self._heard(waveform[:, : frames * HOP]))
+        projected: Tensor = self.model.feature_projection(filtered.transpose(1, 2))
+        return projected[:, :frames]
+
+    def _heard(self, waveform: Tensor) -> Tensor:
+        """Return sound as the convolutions take it: at its level, and silence around it."""
         if self.normalise:
             variance, mean = torch.var_mean(waveform, dim=1, correction=0, keepdim=True)
             waveform = (waveform - mean) / (variance + 1e-7).sqrt()
         margin = max(self.receptive_field - HOP, 0)  # what the last frame reads past its 20 ms
-        padded = F.pad(waveform, (margin // 2, margin - margin // 2))
-        features: Tensor = self.model(padded, mask_time_indices=mask).last_hidden_state
-        return features[:, :frames]
+        return F.pad(waveform, (margin // 2, margin - margin // 2))
 
 
 def encode_stream(

@@ -1,8 +1,9 @@
-"""A HuBERT small enough to ship: the same parts, fewer and narrower, and a front end that can hear.
+"""A HuBERT small enough to ship: the same parts, fewer and narrower, and a start that can hear.
 
 HuBERT's seven strided convolutions learn to filter sound from a thousand hours of it. Here the
 first convolution starts as what they end as: band-pass filters on the mel scale, each in four
-phases, so that the rectified sum of a band's four is its envelope.
+phases, so that the rectified sum of a band's four is its envelope. The blocks start as those of a
+Whisper encoder, whose parts are the same, as DistilHuBERT's start as its teacher's.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from transformers import HubertConfig
 
-from dubcli.networks.audio_encoder import SAMPLE_RATE_HZ, Float, HubertEncoder
+from dubcli.networks.audio_encoder import SAMPLE_RATE_HZ, Float, HubertEncoder, WhisperEncoder
 
 PHASES = 4  # of each band, a quarter turn apart
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7800.0
@@ -23,18 +24,31 @@ LONGEST = 5.0  # a filter's taps are so many of its deviations at least
 LOUDNESS = 40.0  # of speech of deviation 1 behind the filters
 EMPHASIS_HZ = 1000.0  # bands are louder in proportion to (their frequency + 300 Hz) / this
 EMPHASIS_FLOOR = 0.3
+# Half of the filters say this and half the opposite where nothing is heard: the layer norm behind
+# them would else make silence as loud as speech. 30 dB below it, the two are equally loud.
+QUIET = 1.2
+OF_A_BLOCK = {  # Whisper's names -> HuBERT's
+    "self_attn_layer_norm": "layer_norm",
+    "self_attn.q_proj": "attention.q_proj",
+    "self_attn.k_proj": "attention.k_proj",
+    "self_attn.v_proj": "attention.v_proj",
+    "self_attn.out_proj": "attention.out_proj",
+    "final_layer_norm": "final_layer_norm",
+    "fc1": "feed_forward.intermediate_dense",
+    "fc2": "feed_forward.output_dense",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class CompactHubertHyper:
     """Hyper-parameters of ``CompactHubert``."""
 
-    width: int = 256  # of the features, D
-    blocks: int = 6
-    heads: int = 4
+    width: int = 384  # of the features, D
+    blocks: int = 3
+    heads: int = 6
     bands: int = 80
     filter_taps: int = 400  # 25 ms
-    convolution: int = 256  # channels of the convolutions after the first
+    convolution: int = 384  # channels of the convolutions after the first
     position_taps: int = 33  # frames that a position's convolution sees
 
 
@@ -56,7 +70,8 @@ class CompactHubert(HubertEncoder):
             filters = mel_filters(hyper.bands, hyper.filter_taps)
             self.filters.weight.copy_(torch.from_numpy(filters)[:, None])
             if self.filters.bias is not None:
-                self.filters.bias.zero_()
+                self.filters.bias.fill_(QUIET)
+                self.filters.bias[1::2] *= -1
 
     @property
     def filters(self) -> nn.Conv1d:
@@ -64,20 +79,47 @@ class CompactHubert(HubertEncoder):
         first: nn.Conv1d = self.model.feature_extractor.conv_layers[0].conv
         return first
 
+    def fits(self, teacher: WhisperEncoder) -> bool:
+        """Return whether a Whisper encoder has as many blocks of the same sizes."""
+        theirs, ours = teacher.hyper, self.hyper
+        return (theirs.width, theirs.blocks, theirs.heads) == (ours.width, ours.blocks, ours.heads)
+
+    @torch.no_grad()
+    def start_from(self, teacher: WhisperEncoder) -> None:
+        """Take over the blocks of a Whisper encoder of the same width, heads and number of them.
+
+        Args:
+            teacher: Left as it is.
+
+        Raises:
+            ValueError: If the sizes differ.
+        """
+        if not self.fits(teacher):
+            raise ValueError(f"the teacher has other sizes: {teacher.hyper}")
+        for own, other in zip(self.model.encoder.layers, teacher.layers, strict=True):
+            state = own.state_dict()
+            for name, value in other.state_dict().items():
+                part, _, kind = name.rpartition(".")
+                state[f"{OF_A_BLOCK[part]}.{kind}"] = value.clone()
+            state["attention.k_proj.bias"] = torch.zeros(
+                self.hyper.width
+            )  # Whisper's keys have none
+            own.load_state_dict(state)
+
 
 def config_of(hyper: CompactHubertHyper) -> HubertConfig:
     """Return the configuration: large HuBERT's kind (layer norms before each part), made small.
 
-    The three convolutions take 10 ms, 2 and 1 steps: 50 frames a second.
+    The four convolutions take 10 ms, 1, 2 and 1 steps: 50 frames a second.
     """
     return HubertConfig(
         hidden_size=hyper.width,
         num_hidden_layers=hyper.blocks,
         num_attention_heads=hyper.heads,
         intermediate_size=4 * hyper.width,
-        conv_dim=(PHASES * hyper.bands, hyper.convolution, hyper.convolution),
-        conv_kernel=(hyper.filter_taps, 3, 3),
-        conv_stride=(SAMPLE_RATE_HZ // 100, 2, 1),
+        conv_dim=(PHASES * hyper.bands, *[hyper.convolution] * 3),
+        conv_kernel=(hyper.filter_taps, 3, 3, 3),
+        conv_stride=(SAMPLE_RATE_HZ // 100, 1, 2, 1),
         conv_bias=True,
         feat_extract_norm="layer",
         do_stable_layer_norm=True,

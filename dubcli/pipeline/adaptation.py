@@ -21,7 +21,7 @@ from dubcli.pipeline.clock import Clock
 from dubcli.records import Coverage, VideoInfo
 from dubcli.stages.adapt import LEAST_FRAMES, adapt, frames_to_learn, gather
 
-ADAPTED = f"{RENDERER}-adapted"  # what reports and outputs call it
+ADAPTED = f"{RENDERER}-adapted"  # how reports and outputs call it, before its hash
 
 
 def adapted_models(
@@ -79,10 +79,11 @@ def _entry(
 ) -> ManifestEntry:
     """Describe the adapted weights, which no file holds."""
     payload = save({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()})
+    sha256 = hashlib.sha256(payload).hexdigest()
     return ManifestEntry(
-        name=ADAPTED,
+        name=f"{ADAPTED}-{sha256[:8]}",  # of two faces there are two
         file="",
-        sha256=hashlib.sha256(payload).hexdigest(),
+        sha256=sha256,
         bytes=len(payload),
         network=type(network).__name__,
         licence=next((entry.licence for entry in checkpoints if entry.name == RENDERER), ""),

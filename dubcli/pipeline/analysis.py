@@ -11,10 +11,11 @@ from dubcli.cache import AnalysisCache
 from dubcli.config import DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import CheckpointError, InputError, MissingExtraError
 from dubcli.extras import EXTRA, load_face_recogniser
+from dubcli.line import LARGEST
 from dubcli.loading import FaceModels, load_face_models
 from dubcli.media.picture import read_picture
 from dubcli.media.prefetch import prefetch
-from dubcli.media.probe import probe_video
+from dubcli.media.probe import probe_source
 from dubcli.media.reader import FrameReader
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.records import Analysis, Faces, Facts, Integers, VideoInfo
@@ -30,8 +31,6 @@ from dubcli.stages.people import (
 )
 from dubcli.stages.portraits import Portraits, straight
 from dubcli.stages.track import Tracker, track
-
-LARGEST = "largest"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +70,7 @@ def analyze(
         InputError: If the file is no video, shows no face, or not the one that is chosen.
     """
     models = models or load_face_models(options)
-    info, warnings = probe_video(video), list[str]()
+    info, warnings = probe_source(video, options.frame_rate), list[str]()
     people = find_people(info, models, Clock(on_progress), warnings, cache=options.cache)
     return choose_speaker(info, people, models, options.face, warnings).analysis
 
@@ -97,6 +96,7 @@ def find_people(
     Raises:
         InputError: If the video shows no face.
     """
+    warnings += [f"{info.path}: {note}" for note in info.notes]
     faces = _kept_or_found(info, models, clock, warnings, cache)
     if not len(faces.frame):
         raise InputError(
@@ -124,26 +124,51 @@ def choose_speaker(
         InputError: If the person is not in the video, or a picture cannot be compared.
     """
     faces, person = people.faces, people.person
-    count = int(person.max()) + 1
-    if face == LARGEST:
+    who = identify(info, people, models, face)
+    if who == LARGEST:
         chosen: Facts = largest_in_each_shot(faces, person)
         several = len(np.unique(person[faces.track[chosen]]))
-        if several > 1:
-            warnings.append(
-                f"the largest face of each shot is dubbed, and they look like {several} different "
-                "people; `dubcli faces` shows them, --face chooses one"
-            )
+        warnings.append(
+            f"the largest face of each shot is dubbed, and they look like {several} different "
+            "people; `dubcli faces` shows them, --face chooses one"
+        )
     else:
-        number = int(face) if face.isdigit() else _number_of(Path(face), people, models)
-        if number > count:
-            raise InputError(
-                f"--face {face}: {info.path} shows {count} "
-                f"{'person' if count == 1 else 'people'}; `dubcli faces` lists them"
-            )
-        chosen = person[faces.track] == number - 1
+        chosen = person[faces.track] == int(who) - 1
     seen = np.zeros(len(faces), dtype=np.bool_)
     seen[faces.frame] = True
     return Speaker(of_rows(faces, chosen), person_of_frames(faces, person, chosen), seen)
+
+
+def identify(
+    info: VideoInfo, people: People, models: FaceModels, face: str, prefix: str = ""
+) -> str:
+    """Return whom a face means, in the same words for the same one.
+
+    Args:
+        info: The video.
+        people: From ``find_people``.
+        models: The tracker finds the face in a picture.
+        face: As ``DubOptions.face``.
+        prefix: Of errors.
+
+    Returns:
+        A number; "largest" where the largest faces of the shots are those of several people.
+
+    Raises:
+        InputError: As ``choose_speaker``.
+    """
+    count = int(people.person.max()) + 1
+    if face == LARGEST:
+        rows = largest_in_each_shot(people.faces, people.person)
+        largest = np.unique(people.person[people.faces.track[rows]])
+        return LARGEST if len(largest) > 1 else str(int(largest[0]) + 1)
+    number = int(face) if face.isdigit() else _number_of(Path(face), people, models, prefix)
+    if number > count:
+        raise InputError(
+            f"{prefix}--face {face}: {info.path} shows {count} "
+            f"{'person' if count == 1 else 'people'}; `dubcli faces` lists them"
+        )
+    return str(number)
 
 
 def _embedder(warnings: list[str]) -> Embed | None:
@@ -157,12 +182,12 @@ def _embedder(warnings: list[str]) -> Embed | None:
         return None
 
 
-def _number_of(picture: Path, people: People, models: FaceModels) -> int:
+def _number_of(picture: Path, people: People, models: FaceModels, prefix: str) -> int:
     """Return the number of the person in a picture."""
     embed = people.embed or _embedder([])
     if embed is None:
         raise InputError(
-            f"--face {picture}: comparing faces needs pip install 'dubcli[{EXTRA}]'; "
+            f"{prefix}--face {picture}: comparing faces needs pip install 'dubcli[{EXTRA}]'; "
             "or give a number of `dubcli faces`"
         )
     rgb = read_picture(picture)
@@ -193,7 +218,12 @@ def _kept_or_found(
     if not cache.use:
         return _track_and_fit(info, models, clock, warnings)
     place = AnalysisCache(
-        info.path, models.tracker, models.morphable, options=cache, warnings=warnings
+        info.path,
+        models.tracker,
+        models.morphable,
+        options=cache,
+        warnings=warnings,
+        files=info.files,
     )
     for _ in clock.watch("hash", place.identify(), place.blocks):
         pass

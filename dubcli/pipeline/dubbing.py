@@ -16,26 +16,31 @@ import numpy as np
 from dubcli import __version__
 from dubcli.config import CONTAINERS, DEFAULTS, SEGMENT_FRAMES, DubOptions
 from dubcli.errors import InputError
+from dubcli.line import Line
 from dubcli.loading import Models
 from dubcli.media.binary import ffmpeg_facts
 from dubcli.media.codecs import encoding_for
 from dubcli.media.files import check_output, refuse_overwriting_inputs
+from dubcli.media.line_mix import Placed
 from dubcli.media.mixing import output_sound
+from dubcli.media.outputs import check_sequence_output
 from dubcli.media.planes import canvas_for
 from dubcli.media.prefetch import prefetch
-from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.probe import probe_source
 from dubcli.media.provenance import Credentials, Mark
+from dubcli.media.sequence import is_pictures
 from dubcli.media.signing import credentials_of
 from dubcli.media.tracks import tracks_of
 from dubcli.media.writer import FrameWriter
 from dubcli.pipeline.clock import Clock, OnProgress
 from dubcli.pipeline.fingerprint import fingerprint
+from dubcli.pipeline.lines import Spoken, read_lines, whole_plan
+from dubcli.pipeline.painting import Painted, render_together
 from dubcli.pipeline.preparation import Ready, prepare
 from dubcli.records import Bytes, Carried, DubReport, Frame, MouthTrack
 from dubcli.report.observe import Observer
-from dubcli.report.records import Curves, QcReport, numbers_of
+from dubcli.report.records import Curves, QcReport, SaidLine, foremost, numbers_of
 from dubcli.report.write import check_report, write_report
-from dubcli.stages.render import DubbedFrame
 
 MARGIN_S = Fraction(1, 1000)  # by which tracks of the source may outlast the output: rounding
 
@@ -45,6 +50,7 @@ def dub(
     audio: Path,
     output: Path,
     *,
+    also: Sequence[Line] = (),
     models: Models | None = None,
     options: DubOptions = DEFAULTS,
     report: Path | None = None,
@@ -54,9 +60,14 @@ def dub(
     """Make the mouth in a video say other words, and write the result.
 
     Args:
-        video: The file whose speaker is dubbed.
+        video: The file whose speaker is dubbed; or a picture sequence of PNG or TIFF: its pattern
+            (``shot.%04d.png``), its first picture, or its folder.
         audio: The speech: the output's sound, and what its mouth says.
-        output: Where the result goes: .mp4, .m4v, .mov or .mkv.
+        output: Where the result goes: .mp4, .m4v, .mov or .mkv; or a pattern in a folder of its own
+            (``film/shot.%04d.png``, .tif).
+        also: Further lines, of the same face at other times or of other faces. The options
+            ``face``, ``speech_at`` and ``ranges`` say who says ``audio``, and when; with further
+            lines the output is as long as the video.
         models: From ``load_models``; None: loaded as the options say.
         options: See ``DubOptions``.
         report: Where a QC report goes once the output is complete: .html or .json; None: nowhere.
@@ -74,21 +85,25 @@ def dub(
         MediaError: If ffmpeg fails.
     """
     clock, warnings = Clock(on_progress), list[str]()
-    info, speech = probe_video(video), probe_audio(audio)
-    refuse_output(output, [video, audio], CONTAINERS, options)
+    info, speeches = probe_source(video, options.frame_rate), read_lines(audio, also, options)
+    inputs = [*info.files, *(each.info.path for each in speeches)]
+    if is_pictures(output):
+        check_sequence_output(output, inputs, overwrite=options.overwrite)
+    else:
+        refuse_output(output, inputs, CONTAINERS, options)
     encoding_for(info, output.suffix.lower(), options)  # refuse before the work, not after it
     credentials = credentials_of(options, output)
     if report is not None:
-        check_report(report, inputs=[video, audio], output=output, overwrite=options.overwrite)
-    ready = prepare(info, speech, clock, warnings, models=models, options=options)
+        check_report(report, inputs=inputs, output=output, overwrite=options.overwrite)
+    ready = prepare(info, speeches, clock, warnings, models=models, options=options)
     length = len(ready)
     started = time.perf_counter()
-    observer = None if report is None else Observer(ready.analysis, ready.coverage, ready.draw)
-    dubbed, painted, canvas = 0, _painted(ready), canvas_for(info)
+    tally = _Tally(ready, observed=report is not None)
+    painted, canvas = _painted(ready), canvas_for(info)
     carried, said = _carried(ready, output)
     warnings += said
     with (
-        output_sound(info, speech, ready.plan, output, options) as sound,
+        output_sound(info, _placed(ready.lines), ready.plan, output, options) as sound,
         FrameWriter(
             output,
             info,
@@ -108,74 +123,123 @@ def dub(
         first = writer.written
         if first:
             warnings.append(f"went on after the {first} frames that an earlier run had finished")
-        for was_dubbed in islice(painted, first):
-            dubbed += was_dubbed
-            if observer is not None:
-                observer.note(dubbed=was_dubbed)
-        mouths = ready.mouths() if observer is None else observer.watch(ready.mouths())
-        with closing(_rendered_from(first, ready, mouths)) as rendered:
+        for faces in islice(painted, first):
+            tally.note(faces)
+        with closing(_rendered_from(first, ready, tally.mouths())) as rendered:
             for done in clock.watch("render", rendered, length - first):
                 started = time.perf_counter()
-                if options.patch_only:
-                    writer.write(canvas.layer(done.patch))
-                else:
-                    writer.write(canvas.lay_over(done.source, done.patch))
+                writer.write(done.layer(canvas) if options.patch_only else done.on(canvas))
                 clock.add("encode", time.perf_counter() - started)
-                dubbed += done.dubbed
-                if observer is not None:
-                    observer.note(dubbed=done.dubbed)
+                tally.note([face.dubbed for face in done.faces])
         started = time.perf_counter()
     clock.add("encode", time.perf_counter() - started)  # ffmpeg finishes the file
-    warnings += [*writer.warnings, *_coverage_warnings(dubbed, ready)]
-    if report is not None and observer is not None:
+    warnings += [*writer.warnings, *tally.warnings()]
+    if report is not None:
         started = time.perf_counter()
-        observed = _observed(ready, observer.curves(), output, clock, warnings)
+        observed = _observed(ready, tally.curves(), output, clock, warnings)
         write_report(observed, report, watch=partial(clock.watch, "report"))
         clock.seconds["report"] = time.perf_counter() - started
-    return DubReport(output, length, dubbed, dict(clock.seconds), tuple(warnings), report=report)
+    seconds = dict(clock.seconds)
+    return DubReport(output, length, tally.dubbed, seconds, tuple(warnings), report=report)
+
+
+class _Tally:
+    """Counts the frames in which each face is dubbed, and notes what a report says of them."""
+
+    def __init__(self, ready: Ready, *, observed: bool) -> None:
+        """Start with no frame."""
+        self.dubbed = 0  # frames with any face dubbed
+        self._ready, self._counts = ready, [0] * len(ready.parts)
+        self._observers = [
+            Observer(part.analysis, part.coverage, ready.draw) for part in ready.parts if observed
+        ]
+
+    def mouths(self) -> list[Iterator[MouthTrack]]:
+        """Return the generated mouths of each part."""
+        mouths = [self._ready.mouths(part) for part in self._ready.parts]
+        if not self._observers:
+            return mouths
+        pairs = zip(self._observers, mouths, strict=True)
+        return [observer.watch(said) for observer, said in pairs]
+
+    def note(self, faces: Sequence[bool]) -> None:
+        """Note in the next frame of the output which faces are dubbed."""
+        self.dubbed += any(faces)
+        self._counts = [count + was for count, was in zip(self._counts, faces, strict=True)]
+        for observer, was in zip(self._observers, faces, strict=False):
+            observer.note(dubbed=was)
+
+    def curves(self) -> Curves:
+        """Return what a report draws."""
+        return foremost([observer.curves() for observer in self._observers])
+
+    def warnings(self) -> Iterator[str]:
+        """Say how many of the frames that were asked for were left as they are."""
+        for part, dubbed in zip(self._ready.parts, self._counts, strict=True):
+            plan = whole_plan(part.lines)
+            length = plan.frame_count if plan.within is None else int(plan.within.sum())
+            if dubbed >= length:
+                continue
+            asked = "" if plan.within is None else " of the --range"
+            yield (
+                f"{length - dubbed} of {length} frames{asked} show no face that can be dubbed "
+                "and are unchanged"
+                if len(self._ready.lines) == 1
+                else f"--face {part.lines[0].speech.line.face}: in {length - dubbed} of the "
+                f"{length} frames of its lines it cannot be dubbed, and is unchanged"
+            )
+
+
+def _placed(lines: Sequence[Spoken]) -> list[Placed]:
+    """Return the sounds of lines, each with its time."""
+    return [Placed(line.speech.info, line.start_s) for line in lines]
 
 
 def _identity(ready: Ready) -> str:
     """Return what the parts of an output follow from, to the bit."""
     weights = {entry.name: entry.sha256 for entry in ready.models.checkpoints}
-    number = fingerprint(ready.info.path, ready.speech.path, ready.options, weights)
+    first, *also = (line.speech.line for line in ready.lines)
+    number = fingerprint(ready.info.path, first.speech, ready.options, weights, also)
     computed = f"{ready.models.device.type} bfloat16={ready.models.bfloat16}"
     return f"{number} {computed} {ffmpeg_facts().version} {SEGMENT_FRAMES}"
 
 
-def _painted(ready: Ready) -> Iterator[bool]:
-    """Yield whether each output frame is rendered, and not left as it is."""
-    return (ready.face.dubs(t) for t in ready.plan.indices())
+def _painted(ready: Ready) -> Iterator[list[bool]]:
+    """Yield which faces of each output frame are rendered, and not left as they are."""
+    return ([part.renderer.dubs(t) for part in ready.parts] for t in ready.plan.indices())
 
 
 def _rendered_from(
-    first: int, ready: Ready, mouths: Iterable[MouthTrack]
-) -> Generator[DubbedFrame, None, None]:
+    first: int, ready: Ready, mouths: Sequence[Iterable[MouthTrack]]
+) -> Generator[Painted, None, None]:
     """Yield the dubbed frames from one on; earlier ones are neither decoded nor rendered.
 
     Args:
         first: The first output frame wanted.
         ready: From ``prepare``.
-        mouths: Of all output frames.
+        mouths: Of all output frames, for each part.
     """
+    faces = [part.renderer for part in ready.parts]
     wanted, order, start = None, None, 0
     if first:
         wanted, order = set(range(first, len(ready))), np.fromiter(ready.plan.indices(), np.int64)
-        start = ready.face.first_seen(first, order) if wanted else len(ready)
+        start = min(face.first_seen(first, order) for face in faces) if wanted else len(ready)
     with (
         closing(prefetch(ready.frames(start))) as frames,
-        closing(ready.face.render(frames, mouths, wanted, order)) as rendered,
+        closing(render_together(faces, frames, mouths, wanted, order)) as rendered,
     ):
         yield from rendered
 
 
 def _carried(ready: Ready, output: Path) -> tuple[Carried | None, tuple[str, ...]]:
     """Return what comes along from the video beside its picture, and what does not."""
-    if ready.options.tracks == "drop":
+    if ready.options.tracks == "drop" or ready.info.pictures is not None:
         return None, ()
     plan = ready.plan
     until_s = max(plan.sound_s, plan.length_s) + MARGIN_S
     carried, said = tracks_of(ready.info.path, output.suffix.lower(), until_s)
+    if is_pictures(output):
+        return None, said
     if ready.options.patch_only:  # belongs to a film, and is none
         return replace(carried, streams=()), ()
     return carried, said
@@ -195,7 +259,7 @@ def _observed(
     """Return what a QC report is made from."""
     return QcReport(
         video=ready.info.path,
-        speech=ready.speech.path,
+        speech=ready.lines[0].speech.line.speech,
         output=output,
         info=ready.info,
         plan=ready.plan,
@@ -207,10 +271,23 @@ def _observed(
         seconds=dict(clock.seconds),
         warnings=tuple(warnings),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
+        lines=_said(ready),
     )
 
 
-def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, DubbedFrame]]:
+def _said(ready: Ready) -> tuple[SaidLine, ...]:
+    """Return what is said in a dub of several lines, in order of time."""
+    if len(ready.lines) == 1:
+        return ()
+    lines = [
+        SaidLine(line.speech.line.speech, part.face, line.start_s, line.stop_s)
+        for part in ready.parts
+        for line in part.lines
+    ]
+    return tuple(sorted(lines, key=lambda line: line.start_s))
+
+
+def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, Painted]]:
     """Yield chosen output frames as ``dub`` renders them, each with its source picture.
 
     Only the frames around them are encoded as references; all up to the last are decoded.
@@ -221,6 +298,7 @@ def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, 
     """
     wanted, order = set(chosen), np.fromiter(ready.plan.indices(), np.int64)
     sources: deque[Bytes] = deque()
+    faces, mouths = zip(*((part.renderer, ready.mouths(part)) for part in ready.parts), strict=True)
 
     def noted(frames: Iterable[Frame]) -> Iterator[Frame]:
         for position, frame in enumerate(frames):
@@ -230,7 +308,7 @@ def render_chosen(ready: Ready, chosen: Sequence[int]) -> Iterator[tuple[Bytes, 
 
     with (
         closing(prefetch(ready.frames())) as frames,
-        closing(ready.face.render(noted(frames), ready.mouths(), wanted, order)) as rendered,
+        closing(render_together(faces, noted(frames), mouths, wanted, order)) as rendered,
     ):
         for _, done in zip(chosen, rendered, strict=False):  # stops after the last one
             yield sources.popleft(), done
@@ -254,15 +332,3 @@ def refuse_output(
     refuse_overwriting_inputs(output, inputs)
     if output.exists() and not options.overwrite:
         raise InputError(f"{output}: exists already; give another name or --overwrite")
-
-
-def _coverage_warnings(dubbed: int, ready: Ready) -> Iterator[str]:
-    """Say how many of the frames that were asked for were left as they are."""
-    within = ready.plan.within
-    length = len(ready) if within is None else int(within.sum())
-    if dubbed < length:
-        asked = "" if within is None else " of the --range"
-        yield (
-            f"{length - dubbed} of {length} frames{asked} show no face that can be dubbed "
-            "and are unchanged"
-        )

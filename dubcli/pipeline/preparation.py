@@ -1,29 +1,40 @@
 """All that comes between the two passes: speech to motion, and the lip references."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from dubcli.checkpoints import ManifestEntry
 from dubcli.config import DubOptions
 from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
 from dubcli.loading import Models, load_models
 from dubcli.media.audio import AudioReader
-from dubcli.media.lengths import LengthPlan, plan_output
+from dubcli.media.lengths import LengthPlan
 from dubcli.media.limits import refuse_too_large
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
+from dubcli.pace import Pace
 from dubcli.pipeline.adaptation import adapted_models
-from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people
+from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people, identify
 from dubcli.pipeline.clock import Clock
+from dubcli.pipeline.lines import (
+    Speech,
+    Spoken,
+    line_warnings,
+    plan_lines,
+    refuse_overlaps,
+    whole_plan,
+)
 from dubcli.records import (
     Analysis,
-    AudioInfo,
     Coverage,
     Facts,
     Float,
@@ -34,7 +45,7 @@ from dubcli.records import (
     VideoInfo,
 )
 from dubcli.stages.coverage import cover
-from dubcli.stages.render import FaceRenderer, closed_mouth, mask_shape
+from dubcli.stages.render import FaceRenderer, closed_mouth, load_lip_banks, mask_shape
 from dubcli.stages.select import lip_bank
 from dubcli.stages.sync import (
     SpeechLevels,
@@ -45,6 +56,7 @@ from dubcli.stages.sync import (
     speaking_style,
     style_sample,
 )
+from dubcli.timecode import format_time
 
 BLOCK_FRAMES = 1000  # whose vertices are in memory at once
 AFTERWARDS_S = 1  # of silence after speech that is placed: enough for the mouth to close
@@ -52,24 +64,34 @@ HALF_CLOSED = 0.5  # closing by silence from which a frame does not count as spe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A face of a dub, and all that it says: each is rendered from the source alone."""
+
+    face: str  # its number among the people of the video; "largest": several people's
+    lines: tuple[Spoken, ...]  # at least one
+    speaker: Speaker
+    coverage: Coverage  # where and how much
+    motion: LipMotion  # a row for each output frame
+    renderer: FaceRenderer  # with its lip references
+    checkpoints: tuple[ManifestEntry, ...]  # what it is rendered by
+
+    @property
+    def analysis(self) -> Analysis:
+        """The face in each source frame."""
+        return self.speaker.analysis
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Ready:
-    """A video and a speech, understood: all that is left to do is to render output frames."""
+    """A video and its speech, understood: all that is left to do is to render output frames."""
 
     info: VideoInfo
-    speech: AudioInfo
+    lines: tuple[Spoken, ...]  # at least one, in the order given
     models: Models
     options: DubOptions
     plan: LengthPlan  # which source frame each output frame is
-    analysis: Analysis
-    coverage: Coverage  # where and how much
-    motion: LipMotion  # a row for each output frame
+    parts: tuple[Part, ...]  # at least one; where patches overlap, a later one lies on top
     draw: WindowDrawer
-    face: FaceRenderer  # with its lip references
-
-    @property
-    def amount(self) -> Float:
-        """How much of the effect each source frame shows at most, [T]."""
-        return self.coverage.amount
 
     def __len__(self) -> int:
         """Return the number of output frames."""
@@ -79,16 +101,21 @@ class Ready:
         """Yield the source frame of each output frame; those before ``start`` have no picture."""
         return replayed_frames(self.info, self.plan, start=start)
 
-    def mouths(self) -> Iterator[MouthTrack]:
-        """Yield the generated mouth of each output frame."""
-        closed = closed_mouth(self.analysis, self.draw, self.coverage.able > 0)
+    def mouths(self, part: Part) -> Iterator[MouthTrack]:
+        """Yield the generated mouth of a part in each output frame."""
+        closed = closed_mouth(part.analysis, self.draw, part.coverage.able > 0)
         order = self.plan.indices()
-        return _mouths(self.motion, order, closed, self.models, self.options)
+        return _mouths(part.motion, order, closed, self.models, self.options)
+
+    def foremost(self) -> Integers:
+        """Return the part that shows most of the effect in each source frame, [T]."""
+        whose: Integers = np.argmax([part.coverage.amount for part in self.parts], axis=0)
+        return whose
 
 
 def prepare(
     info: VideoInfo,
-    speech: AudioInfo,
+    speeches: Sequence[Speech],
     clock: Clock,
     warnings: list[str],
     *,
@@ -98,43 +125,88 @@ def prepare(
     """Return what there is to know before the first output frame can be rendered.
 
     Args:
-        info: The video whose speaker is dubbed.
-        speech: The speech.
+        info: The video whose speakers are dubbed.
+        speeches: What they say, from ``read_lines``.
         clock: Takes the seconds of each stage and the progress.
         warnings: Receives what the user should know.
         models: From ``load_models``; None: loaded as the options say.
         options: See ``DubOptions``.
 
     Raises:
-        InputError: If an input cannot be used, or no frame shows a face.
+        InputError: If an input cannot be used, lines do not go together, or no frame shows a face.
         CheckpointError: If a model file is unusable.
         MediaError: If ffmpeg fails.
     """
     _refuse_interlaced(info, options)
-    refuse_too_large(info, speech, options)
+    for each in speeches:
+        refuse_too_large(info, each.info, options)
+    source = Pace(info.frame_rate, info.stamps)
     if info.frame_count is not None:  # refuse before the work, not after it
-        plan_output(info.frame_count, speech.duration_s, info.frame_rate, options, info.stamps)
+        asked = plan_lines(speeches, info.frame_count, source, options)
+        refuse_overlaps(asked, [each.line.face for each in speeches])
     started = time.perf_counter()
     models = models or load_models(options)
     clock.add("load", time.perf_counter() - started)
 
     people = find_people(info, models, clock, warnings, cache=options.cache)
-    speaker = choose_speaker(info, people, models, options.face, warnings)
-    analysis = speaker.analysis
-    plan = plan_output(len(analysis), speech.duration_s, info.frame_rate, options, info.stamps)
-    warnings += [*plan.warnings(), *sound_warnings(info, plan, options)]
+    faces = [identify(info, people, models, each.line.face, each.prefix) for each in speeches]
+    speakers = {
+        face: choose_speaker(info, people, models, face, warnings) for face in dict.fromkeys(faces)
+    }
+    lines = plan_lines(speeches, len(people.faces), source, options)
+    refuse_overlaps(lines, faces)
+    plan = whole_plan(lines)
+    warnings += [*line_warnings(lines), *sound_warnings(info, plan, options)]
+    draw = WindowDrawer(models.morphable)
+    parts = tuple(
+        _part(
+            info,
+            face,
+            speaker,
+            [line for line, who in zip(lines, faces, strict=True) if who == face],
+            models=models,
+            options=options,
+            draw=draw,
+            clock=clock,
+            warnings=warnings,
+        )
+        for face, speaker in speakers.items()
+    )
+    _refuse_unseen(info, parts)
+    warnings += _unseen(parts)
+    _refuse_two_in_one(info, parts)
+    banks = [
+        _lip_banks(part.speaker, part.coverage.able > 0, options.lip_references) for part in parts
+    ]
+    last = max(int(bank.max()) for bank in banks) + 1
+    with FrameReader(info, 0, last) as reader, closing(prefetch(reader)) as frames:
+        watched = clock.watch("references", frames, last)
+        load_lip_banks([part.renderer for part in parts], watched, banks)
+    used = dict.fromkeys(entry for part in parts for entry in part.checkpoints)
+    return Ready(info, lines, replace(models, checkpoints=tuple(used)), options, plan, parts, draw)
+
+
+def _part(
+    info: VideoInfo,
+    face: str,
+    speaker: Speaker,
+    lines: Sequence[Spoken],
+    *,
+    models: Models,
+    options: DubOptions,
+    draw: WindowDrawer,
+    clock: Clock,
+    warnings: list[str],
+) -> Part:
+    """Return a face with the motion of all of its lines; its renderer has no references yet."""
+    analysis, plan = speaker.analysis, whole_plan(lines)
     coverage = _coverage(info, speaker, plan)
-    usable = coverage.able > 0
+    started = time.perf_counter()
+    motion = _motion(lines, plan, analysis, coverage.able > 0, models, draw)
+    clock.add("speech", time.perf_counter() - started)
     if options.adapt:
         models = adapted_models(models, info, speaker, coverage, options, clock, warnings)
-    draw = WindowDrawer(models.morphable)
-    started = time.perf_counter()
-    motion = _speak(speech, plan, models, analysis, draw)
-    clock.add("speech", time.perf_counter() - started)
-    times = plan.pace().times_s(plan.frame_count) - float(plan.speech_start_s)
-    motion = placed(_in_style(motion, analysis, usable, models, draw), times.astype(np.float32))
-
-    face = FaceRenderer(
+    renderer = FaceRenderer(
         models.renderer,
         models.morphable,
         analysis,
@@ -144,11 +216,7 @@ def prepare(
         mask=mask_shape(options),
         bfloat16=models.bfloat16,
     )
-    bank = _lip_banks(analysis, speaker.person, usable, options.lip_references)
-    last = int(bank.max()) + 1
-    with FrameReader(info, 0, last) as reader, closing(prefetch(reader)) as frames:
-        face.load_lip_bank(clock.watch("references", frames, last), bank)
-    return Ready(info, speech, models, options, plan, analysis, coverage, motion, draw, face)
+    return Part(face, tuple(lines), speaker, coverage, motion, renderer, models.checkpoints)
 
 
 def _refuse_interlaced(info: VideoInfo, options: DubOptions) -> None:
@@ -160,8 +228,9 @@ def _refuse_interlaced(info: VideoInfo, options: DubOptions) -> None:
         )
 
 
-def _lip_banks(analysis: Analysis, person: Integers, usable: Facts, lip: int) -> Integers:
+def _lip_banks(speaker: Speaker, usable: Facts, lip: int) -> Integers:
     """Return the lip references of everybody who is dubbed: nobody has another's mouth."""
+    analysis, person = speaker.analysis, speaker.person
     return np.concatenate(
         [
             lip_bank(analysis.lip_aperture, usable & (person == number), lip=lip)
@@ -171,7 +240,7 @@ def _lip_banks(analysis: Analysis, person: Integers, usable: Facts, lip: int) ->
 
 
 def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
-    """Return where the face is dubbed; refuse if it is nowhere."""
+    """Return where a face is dubbed; refuse if it could be nowhere."""
     analysis = speaker.analysis
     rates_hz = plan.source.rates_hz(len(analysis))
     coverage = cover(analysis, rates_hz, plan.within, speaker.seen)
@@ -180,12 +249,43 @@ def _coverage(info: VideoInfo, speaker: Speaker, plan: LengthPlan) -> Coverage:
             f"{info.path}: the face is turned too far away in all of its {len(analysis)} frames; "
             "give a video in which the speaker's face is seen from the front"
         )
-    if not coverage.amount.any():
+    return coverage
+
+
+def _refuse_unseen(info: VideoInfo, parts: Sequence[Part]) -> None:
+    """Refuse a dub in which nothing would be seen of any line."""
+    if not any(part.coverage.amount.any() for part in parts):
         raise InputError(
             f"{info.path}: no frame of the --range given shows a face that can be dubbed; "
             "give another range"
         )
-    return coverage
+
+
+def _unseen(parts: Sequence[Part]) -> Iterator[str]:
+    """Say which lines are heard alone."""
+    for part in parts:
+        for line in part.lines:
+            within = line.plan.within
+            if within is not None and not part.coverage.amount[within].any():
+                yield (
+                    f"{line.speech.line.speech}: is heard alone; its face (--face "
+                    f"{line.speech.line.face}) is not to be seen meanwhile, or is turned away"
+                )
+
+
+def _refuse_two_in_one(info: VideoInfo, parts: Sequence[Part]) -> None:
+    """Refuse two parts that have one face at the same moment: "largest" may be anybody."""
+    for one, other in combinations(parts, 2):
+        both = (one.coverage.amount > 0) & (other.coverage.amount > 0)
+        same = np.flatnonzero(both & (one.speaker.person == other.speaker.person))
+        if len(same):
+            pace = one.lines[0].plan.source
+            raise InputError(
+                f"{other.lines[0].speech.line.speech}: its face is also the largest of the shot "
+                f"at {format_time(pace.begins_s(int(same[0])))}, which says "
+                f"{one.lines[0].speech.line.speech}; give each line a number of "
+                f"`dubcli faces {info.path}`"
+            )
 
 
 def sound_warnings(info: VideoInfo, plan: LengthPlan, options: DubOptions) -> Iterator[str]:
@@ -203,25 +303,56 @@ def sound_warnings(info: VideoInfo, plan: LengthPlan, options: DubOptions) -> It
         )
 
 
-def _speak(
-    speech: AudioInfo,
+def _motion(
+    lines: Sequence[Spoken],
     plan: LengthPlan,
-    models: Models,
     analysis: Analysis,
+    usable: Facts,
+    models: Models,
     draw: WindowDrawer,
 ) -> LipMotion:
+    """Return what a face says in each output frame, in its own style."""
+    own = draw.own_displacement(style_sample(analysis.beta[analysis.valid]))
+    style = speaking_style(models.lip_sync, own)
+    said = [_speak(line, style, models) for line in lines]
+    ends = np.cumsum([len(each.coefficients) for each in said])[:-1]
+    together = LipMotion(
+        np.concatenate([each.coefficients for each in said]),
+        np.concatenate([each.closed for each in said]),
+    )
+    alike = _in_style(together, analysis, usable, models, draw)
+    pieces = zip(np.split(alike.coefficients, ends), np.split(alike.closed, ends), strict=True)
+    return _in_turn([LipMotion(*each) for each in pieces], lines, plan)
+
+
+def _speak(line: Spoken, style: Tensor, models: Models) -> LipMotion:
     """The speech that is heard and the speaker's own style to motion at 25 Hz."""
+    plan, speech = line.plan, line.speech.info
     duration_s = plan.sound_s - plan.speech_start_s
     if plan.asked:  # of a long take only a little is spoken
         duration_s = min(duration_s, plan.speech_s + AFTERWARDS_S)
     levels = SpeechLevels()
     with AudioReader(speech, duration_s=duration_s) as reader:
         levels.listen(reader)
-    own = draw.own_displacement(style_sample(analysis.beta[analysis.valid]))
-    style = speaking_style(models.lip_sync, own)
     with AudioReader(speech, duration_s=duration_s) as reader:
         features = encode_speech(models.audio_encoder, reader, levels.gain)
         return generate(models.lip_sync, features, style, levels.closed())
+
+
+def _in_turn(motions: Sequence[LipMotion], lines: Sequence[Spoken], plan: LengthPlan) -> LipMotion:
+    """Return one motion of all output frames: each has the line that it is nearest to."""
+    times = plan.pace().times_s(plan.frame_count)
+    order = sorted(range(len(lines)), key=lambda k: lines[k].start_s)
+    turns = [(lines[one].stop_s + lines[other].start_s) / 2 for one, other in pairwise(order)]
+    whose = np.searchsorted([float(turn) for turn in turns], times, side="right")
+    coefficients = np.empty((len(times), motions[0].coefficients.shape[1]), np.float32)
+    closed = np.empty(len(times), np.float32)
+    for turn, k in enumerate(order):
+        rows = whose == turn
+        time_s = (times[rows] - float(lines[k].start_s)).astype(np.float32)
+        here = placed(motions[k], time_s)
+        coefficients[rows], closed[rows] = here.coefficients, here.closed
+    return LipMotion(coefficients, closed)
 
 
 def _in_style(

@@ -17,11 +17,13 @@ import numpy as np
 
 import dubcli
 from dubcli.media.audio import AudioReader
+from dubcli.media.outputs import sound_of
 from dubcli.media.pair import PairWriter, pair_size
 from dubcli.media.prefetch import prefetch
-from dubcli.media.probe import probe_audio, probe_video
+from dubcli.media.probe import probe_audio, probe_source
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
+from dubcli.media.sequence import is_pictures
 from dubcli.pace import Pace
 from dubcli.records import Float, Frame
 from dubcli.report.drawing import (
@@ -47,6 +49,7 @@ from dubcli.report.records import (
     states,
 )
 from dubcli.report.timecode import timecode_at
+from dubcli.timecode import format_time
 
 EMBEDDED_S = 300  # of video, at most: 85 MB of page
 RATE_HZ = 16000  # of the waveform's samples
@@ -78,7 +81,7 @@ def write_page(report: QcReport, target: Path, *, watch: Watch) -> None:
         OSError: If the page cannot be written.
     """
     playable = min(len(report.curves), report.pace.frame_at(Fraction(EMBEDDED_S)))
-    clip = target.with_suffix(".clip.mp4")
+    clip = clip_path(target)
     try:
         _write_clip(report, clip, playable, watch)
         head, tail = _page(report, playable).split("<!-- clip -->")
@@ -90,9 +93,19 @@ def write_page(report: QcReport, target: Path, *, watch: Watch) -> None:
         clip.unlink(missing_ok=True)
 
 
+def clip_path(target: Path) -> Path:
+    """Return where a page's video lies until it is embedded.
+
+    Args:
+        target: The page.
+    """
+    return target.with_suffix(".clip.mp4")
+
+
 def _write_clip(report: QcReport, clip: Path, playable: int, watch: Watch) -> None:
     """Encode the dub above the source, frame by frame as they belong together."""
-    made = probe_video(report.output)
+    rate = str(report.frame_rate) if is_pictures(report.output) else None
+    made = probe_source(report.output, rate)
     with (
         FrameReader(made, 0, playable) as reader,
         closing(prefetch(reader)) as dubbed,
@@ -100,7 +113,7 @@ def _write_clip(report: QcReport, clip: Path, playable: int, watch: Watch) -> No
         PairWriter(
             clip,
             report.info,
-            sound=report.output,
+            sound=sound_of(report.output),
             frame_count=playable,
             stamps=report.plan.stamps(),
         ) as writer,
@@ -201,7 +214,7 @@ def _facts(report: QcReport) -> str:
     return _pairs(
         (
             ("Video", report.video),
-            ("Speech", report.speech),
+            *(_lines(report) or [("Speech", report.speech)]),
             ("Output", report.output),
             ("Picture", f"{info.width} x {info.height}, {shown_rate}"),
             (
@@ -211,6 +224,18 @@ def _facts(report: QcReport) -> str:
             ),
         )
     )
+
+
+def _lines(report: QcReport) -> list[tuple[str, object]]:
+    """Return a row for each line of several: who says it, when, and which file it is."""
+    return [
+        (
+            f"Line {number}",
+            f"face {line.face}, {format_time(line.start_s)} to {format_time(line.stop_s)}: "
+            f"{line.speech}",
+        )
+        for number, line in enumerate(report.lines, 1)
+    ]
 
 
 def _pairs(rows: Iterable[tuple[str, object]]) -> str:
@@ -242,7 +267,7 @@ def _partial(report: QcReport, playable: int) -> str:
 def _loudness(report: QcReport) -> Float:
     """Return the waveform of the dub's own sound, over the length of its picture."""
     total = max(1, round(report.plan.length_s * RATE_HZ))
-    with AudioReader(probe_audio(report.output), RATE_HZ) as reader:
+    with AudioReader(probe_audio(sound_of(report.output)), RATE_HZ) as reader:
         loudness = peaks(reader, total)
     if report.pace.stamps is None:
         return loudness

@@ -3,7 +3,8 @@
 Letters: T frames of the output. Ranges are half open, as Python's are.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -126,6 +127,16 @@ class Curves:
         return len(self.source)
 
 
+@dataclass(frozen=True, slots=True)
+class SaidLine:
+    """One of several lines of a dub."""
+
+    speech: Path
+    face: str  # whom it was given to
+    start_s: Fraction  # of the output
+    stop_s: Fraction
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class QcReport:
     """A finished dub, for those who have to pass it."""
@@ -143,6 +154,7 @@ class QcReport:
     seconds: dict[str, float]  # wall-clock per stage
     warnings: tuple[str, ...]
     made: str  # ISO 8601
+    lines: tuple[SaidLine, ...] = ()  # where there are several, all of them
 
     @property
     def frame_rate(self) -> Fraction:
@@ -161,6 +173,24 @@ def settings_fields(report: QcReport) -> dict[str, Any]:
     del chosen["cache"]  # changes nothing in the dub
     chosen["models"] = None if report.options.models is None else str(report.options.models)
     return {**chosen, "device_used": report.device}
+
+
+def foremost(faces: Sequence[Curves]) -> Curves:
+    """Return one set of curves: in each frame those of the face that shows most of the effect.
+
+    Args:
+        faces: Curves of the same frames, at least one; among equals, the first.
+    """
+    if len(faces) == 1:
+        return faces[0]
+    whose = np.argmax([np.where(face.dubbed, face.amount, 0) for face in faces], axis=0)
+    frames = np.arange(len(whose))
+    return Curves(
+        **{
+            field.name: np.stack([getattr(face, field.name) for face in faces])[whose, frames]
+            for field in fields(Curves)
+        }
+    )
 
 
 def states(curves: Curves) -> Integers:

@@ -16,7 +16,7 @@ from dubcli.media.files import check_place, refuse_overwriting_inputs
 from dubcli.media.writer import partial_path
 from dubcli.pace import Pace
 from dubcli.records import Float
-from dubcli.report.page import Watch, write_page
+from dubcli.report.page import Watch, clip_path, write_page
 from dubcli.report.records import (
     DOUBTFUL,
     PASSED,
@@ -24,6 +24,7 @@ from dubcli.report.records import (
     NumberLike,
     QcReport,
     Range,
+    SaidLine,
     cuts,
     ranges,
     settings_fields,
@@ -105,6 +106,16 @@ def write_html(report: QcReport, path: Path, *, watch: Watch) -> None:
         write_page(report, partial, watch=watch)
 
 
+def unfinished(path: Path) -> tuple[Path, ...]:
+    """Return what lies beside the place of a report while it is written.
+
+    Args:
+        path: The report.
+    """
+    partial = partial_path(path)
+    return partial, clip_path(partial)
+
+
 @contextmanager
 def _replaced(path: Path, output: Path) -> Iterator[Path]:
     """Give a name beside ``path``; what is written there takes its place, or is removed."""
@@ -132,6 +143,7 @@ def json_fields(report: QcReport) -> dict[str, Any]:
         "made": report.made,
         "video": str(report.video),
         "speech": str(report.speech),
+        "lines": [_line(line) for line in report.lines],
         "output": str(report.output),
         "width": report.info.width,
         "height": report.info.height,
@@ -155,6 +167,15 @@ def json_fields(report: QcReport) -> dict[str, Any]:
             "opening_cm": _plain(curves.opening_cm),
             "source_opening_cm": _plain(curves.source_opening_cm),
         },
+    }
+
+
+def _line(line: SaidLine) -> dict[str, Any]:
+    return {
+        "speech": str(line.speech),
+        "face": line.face,
+        "start_s": round(float(line.start_s), DECIMALS),
+        "stop_s": round(float(line.stop_s), DECIMALS),
     }
 
 

@@ -5,7 +5,7 @@ S crop size (256).
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Set
+from collections.abc import Generator, Iterable, Sequence, Set
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -143,7 +143,6 @@ class FaceRenderer:
         self._person = np.zeros(len(analysis), np.int64) if person is None else person
         self._banks: dict[int, _Lips] = {}  # of each person of whom a reference was found
 
-    @torch.no_grad()
     def load_lip_bank(self, frames: Iterable[Frame], wanted: Integers) -> int:
         """Encode the lip references, each once.
 
@@ -154,8 +153,14 @@ class FaceRenderer:
         Returns:
             How many were found.
         """
-        chosen = {int(t) for t in wanted}
-        found = [(f.index, self._encode_lips(f)) for f in frames if f.index in chosen]
+        return load_lip_banks([self], frames, [wanted])[0]
+
+    def keep_lips(self, found: Sequence[tuple[int, References]]) -> None:
+        """Keep lip references.
+
+        Args:
+            found: Each with its frame, from ``encode_lips``.
+        """
         people = self._person[[t for t, _ in found]]
         for number in np.unique(people):
             own = [item for item, who in zip(found, people, strict=True) if who == number]
@@ -164,9 +169,9 @@ class FaceRenderer:
                 bank_of([reference for _, reference in own]),
                 self._draw.own_displacement(self._analysis.beta[at]),
             )
-        return len(found)
 
-    def _encode_lips(self, frame: Frame) -> References:
+    @torch.no_grad()
+    def encode_lips(self, frame: Frame) -> References:
         """Return the tokens of a frame's lips."""
         t = frame.index
         crop = crop_of(self._analysis, t)
@@ -361,6 +366,30 @@ class FaceRenderer:
         made = picture.astype(np.float32)
         made[ROWS, COLUMNS] = image.cpu().numpy() * 255
         return made
+
+
+def load_lip_banks(
+    faces: Sequence[FaceRenderer], frames: Iterable[Frame], wanted: Sequence[Integers]
+) -> list[int]:
+    """Encode the lip references of all faces of a video in one pass, and give each its own.
+
+    Args:
+        faces: Of the same video.
+        frames: Its frames; those not wanted pass by.
+        wanted: Indices of each one's references, [K].
+
+    Returns:
+        How many were found of each.
+    """
+    chosen = [set(indices.tolist()) for indices in wanted]
+    found: list[list[tuple[int, References]]] = [[] for _ in faces]
+    for frame in frames:
+        for face, indices, own in zip(faces, chosen, found, strict=True):
+            if frame.index in indices:
+                own.append((frame.index, face.encode_lips(frame)))
+    for face, own in zip(faces, found, strict=True):
+        face.keep_lips(own)
+    return [len(own) for own in found]
 
 
 def _beside(frames: Facts, reach: int) -> Facts:

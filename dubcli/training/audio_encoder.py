@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 
-from dubcli.networks.audio_encoder import HOP, SAMPLE_RATE_HZ, AudioEncoder
+from dubcli.networks.audio_encoder import HOP, SAMPLE_RATE_HZ, AudioEncoder, WhisperEncoder
 from dubcli.networks.compact_hubert import CompactHubert
 from dubcli.records import Facts, Float
 from dubcli.training.recipe import Between
@@ -44,15 +44,16 @@ class HubertTraining:
 
     batch: Annotated[int, Between(1)] = 8
     seconds: Annotated[float, Between(0.5, 10)] = 3.0  # of each piece
-    labelled_share: float = 2.0  # odds of labelled sound; other groups: as [data] says, or 1
+    labelled_share: float = 0.3  # odds of labelled sound; every other group has 1
     units: Annotated[int, Between(2, 1000)] = 200  # clusters of the teacher's features
-    masked: Annotated[float, Between(0, 1)] = 0.5  # share of the pieces with masked frames
+    masked: Annotated[float, Between(0, 1)] = 0.25  # share of the pieces with masked frames
     mask_starts: Annotated[float, Between(0, 1)] = 0.065  # share of their frames
     mask_frames: Annotated[int, Between(1)] = 10  # masked from each start on: 200 ms
     distance: float = 1.0  # weights of the losses
     cosine: float = 1.0
     unit: float = 0.1
-    viseme: float = 0.3
+    viseme: float = 0.0  # little labelled sound is learned by heart
+    stem_steps: Annotated[int, Between(0)] = 500  # at the beginning: only what the blocks see
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +138,8 @@ class Distillation(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("deviation", deviation, persistent=False)
         self.register_buffer("centres", centres, persistent=False)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # saved with the weights
+        self.steps: Tensor
         self.mean: Tensor
         self.deviation: Tensor
         self.centres: Tensor
@@ -150,7 +153,11 @@ class Distillation(nn.Module):
     def losses(
         self, teacher: AudioEncoder, batch: Batch, weights: HubertTraining
     ) -> dict[str, Tensor]:
-        """Return the weighted losses of a batch by name."""
+        """Return the weighted losses of a batch by name; each call counts as a step."""
+        self.steps += 1
+        begins = self.steps <= weights.stem_steps
+        if begins and isinstance(teacher, WhisperEncoder) and self.student.fits(teacher):
+            return {"stem": stem_loss(self.student, teacher, batch)}
         wanted = self.wanted(teacher, batch.clean)
         hidden = self.student(batch.heard, batch.mask)
         open_ = ~batch.mask
@@ -161,13 +168,21 @@ class Distillation(nn.Module):
             unit = nearest(wanted[batch.mask], self.centres)
             losses["unit"] = weights.unit * F.cross_entropy(self.units(hidden[batch.mask]), unit)
         labelled = batch.visemes != UNLABELLED
-        if labelled.any():
+        if labelled.any() and weights.viseme:
             losses["viseme"] = weights.viseme * F.cross_entropy(
                 self.visemes(hidden[labelled]),
                 batch.visemes[labelled],
                 label_smoothing=LABEL_SMOOTHING,
             )
         return losses
+
+
+def stem_loss(student: CompactHubert, teacher: WhisperEncoder, batch: Batch) -> Tensor:
+    """Return how far off what the student's blocks see is from what the teacher's do, relative."""
+    with torch.no_grad():
+        wanted = teacher.stem(batch.clean)
+    made = student.stem(batch.heard)
+    return (made - wanted).abs().mean() / wanted.abs().mean()
 
 
 def distillation_losses(made: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

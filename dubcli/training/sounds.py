@@ -139,7 +139,7 @@ class Hearing:
     noise: float = 0.4  # share of the pieces with coloured noise, 5 to 25 dB below
     music: float = 0.15  # with chords, 5 to 20 dB below
     echo: float = 0.15  # in a room
-    speed: float = 0.5  # of the unlabelled pieces: up to 15 % faster and higher, or slower, deeper
+    speed: float = 0.8  # of the unlabelled pieces: up to 15 % faster and higher, or slower, deeper
     level: tuple[float, ...] = (0.4, 1.3)  # loudness, times the normal one
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dubcli.config import TRAINING_DEFAULTS, TrainingOptions
 from dubcli.loading import HUBERT, WHISPER, device_for, load_audio_encoder
-from dubcli.networks.audio_encoder import SAMPLE_RATE_HZ
+from dubcli.networks.audio_encoder import SAMPLE_RATE_HZ, WhisperEncoder
 from dubcli.networks.compact_hubert import CompactHubert, CompactHubertHyper
 from dubcli.training.audio_encoder import (
     Distillation,
@@ -48,7 +48,12 @@ class HubertRecipe:
     network: CompactHubertHyper = field(default_factory=CompactHubertHyper)
     loop: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            minutes=75.0, warm_up=200, betas=(0.9, 0.98), mean_decay=0.995, judge_minutes=5.0
+            minutes=75.0,
+            rate=5e-4,
+            warm_up=200,
+            betas=(0.9, 0.98),
+            mean_decay=0.995,
+            judge_minutes=5.0,
         )
     )
 
@@ -95,6 +100,10 @@ def train_audio_encoder(
     teacher = load_audio_encoder(WHISPER, models).to(place)
     torch.manual_seed(settings.loop.seed)
     student = CompactHubert(settings.network)
+    if isinstance(teacher, WhisperEncoder) and student.fits(teacher):
+        student.start_from(teacher)
+    else:
+        log.warning("the student starts from nothing: the teacher's blocks have other sizes")
     generator = np.random.default_rng(settings.loop.seed)
     batches = [
         draw_batch(groups, training, settings.hearing, generator).clean

@@ -12,6 +12,7 @@ from dubcli.batch.manifest import COLUMNS, read_jobs
 from dubcli.batch.records import Plan
 from dubcli.config import DubOptions
 from dubcli.errors import CollectedInputError, InputError
+from dubcli.line import Line
 
 OPTIONS = DubOptions(crf=20, threads=1)
 
@@ -88,6 +89,46 @@ def test_every_error_of_every_row_is_told_with_its_line(folder: Path) -> None:
         "line 10: out/a.wav/x.mp4: out/a.wav is a file and can hold no other; choose another "
         "output",
     ]  # fmt: skip
+
+
+def test_rows_of_one_video_and_output_are_the_lines_of_one_dub(folder: Path) -> None:
+    (folder / "b.wav").write_bytes(b"x")
+    table = (
+        "video,speech,output,face,speech_at,ranges,crf\n"
+        "a.mp4,a.wav,one.mp4,1,0,,18\n"
+        "b.mp4,a.wav,two.mp4,,,,\n"
+        'a.mp4,b.wav,one.mp4,2,,"4.2-6,8-9",\n'
+        "a.mp4,a.wav,one.mp4,1,00:00:09:00,,18\n"
+    )
+    first, second = read(folder, table).jobs
+    assert (first.speech, first.options.crf, first.options.face) == (folder / "a.wav", 18, "1")
+    assert first.also == (
+        Line(folder / "b.wav", "2", ranges="4.2-6,8-9"),
+        Line(folder / "a.wav", "1", at="00:00:09:00"),
+    )
+    assert second.also == ()
+
+
+def test_rows_that_make_no_one_dub_are_told(folder: Path) -> None:
+    table = (
+        "video,speech,output,face,speech_at,crf,length\n"
+        "a.mp4,a.wav,one.mp4,1,0,,loop\n"
+        "a.mp4,a.wav,one.mp4,2,0,18,\n"
+        "a.mp4,gone.wav,one.mp4,2,0,20,\n"
+        "b.mp4,a.wav,one.mp4,2,1,,\n"
+    )
+    rows = "of the same dub; the rows of a dub may differ in speech, face, speech_at, ranges"
+    long = "--length is loop: a dub with several lines is as long as its video; leave it out"
+    said = complaints(folder, table)
+    assert [each.partition(", or give")[0] for each in said] == [
+        f"line 3: crf is 18, and 20 at jobs.csv: line 2, {rows}",
+        f"line 3: {long}",
+        "line 4: speech: gone.wav: there is no such file; check the path",
+        "line 4: has one face say two things at once with jobs.csv: line 2, of the same dub; "
+        "give another face, speech_at or ranges, or another output",
+        f"line 4: {long}",
+        "line 5: out/one.mp4: is the output of jobs.csv: line 2 too; name each once",
+    ]
 
 
 def test_heading_with_unknown_missing_and_doubled_columns_is_refused(folder: Path) -> None:

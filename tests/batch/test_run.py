@@ -1,6 +1,7 @@
 """Batches: with stand-ins for the work where only the order matters, and for real."""
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -205,6 +206,33 @@ def test_resume_is_told_to_the_worker(plan: Plan, threads: Threads) -> None:
         threads.tasks.clear()
 
 
+def test_report_is_told_to_the_worker_and_replaces_only_what_a_batch_wrote(
+    plan: Plan, threads: Threads
+) -> None:
+    plan.folder.mkdir()
+    foreign = plan.folder / "b.mp4.html"
+    foreign.write_text("kept")
+    with pytest.raises(CollectedInputError) as caught:
+        run_batch(plan, options=BatchOptions(report="html"))
+    assert caught.value.sentences == (
+        f"{foreign}: exists already and no batch wrote it; move it away or --overwrite",
+    )
+    foreign.unlink()
+    half = [plan.folder / f".a.mp4.partial.{end}" for end in ("html", "clip.mp4")]
+    for path in half:
+        path.write_text("half")
+    for again in (False, True):
+        run_batch(plan, options=BatchOptions(report="html"))
+        pages = [plan.folder / f"{name}.mp4.html" for name in "abc"]
+        assert [task.report for task in threads.tasks] == pages
+        assert [task.replace for task in threads.tasks] == [again] * 3
+        threads.tasks.clear()
+        pages[0].write_text("made")
+    assert not any(path.exists() for path in half)
+    run_batch(plan)
+    assert [task.report for task in threads.tasks] == [None] * 3
+
+
 def test_files_that_no_batch_wrote_are_refused_before_anything_starts(
     plan: Plan, threads: Threads
 ) -> None:
@@ -281,12 +309,16 @@ def test_broken_file_in_the_middle_does_not_stop_real_dubs(tmp_path: Path) -> No
     clip(tmp_path, "c", 6)
     (tmp_path / "videos/b.mp4").write_bytes(b"no video")
     (tmp_path / "speech/b.wav").write_bytes(b"no sound")
-    done = subprocess.run(command(tmp_path, "out"), capture_output=True, text=True, cwd=ROOT)
+    asked = [*command(tmp_path, "out"), "--report", "json"]
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 11, done.stderr
     assert done.stderr.startswith(f"error: {tmp_path}/videos/b.mp4: not a video or sound file")
     assert done.stdout.splitlines()[-1] == "done 2, failed 1"
     assert len(frame_hashes(tmp_path / "out/a.mp4")) == 6
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.mp4", "c.mp4", STATUS_FILE}
+    whole = {f"{name}.mp4{end}" for name in "ac" for end in ("", ".json")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == whole | {STATUS_FILE}
+    noted = json.loads((tmp_path / "out/c.mp4.json").read_text())
+    assert (noted["output"], noted["frames"]) == (str(tmp_path / "out/c.mp4"), 6)
 
 
 def started(folder: Path) -> Iterator[str]:

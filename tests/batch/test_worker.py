@@ -12,6 +12,7 @@ from dubcli.batch.records import DONE, FAILED, SKIPPED, Job
 from dubcli.batch.worker import Dubber, Task
 from dubcli.config import DEFAULTS, CacheOptions, DubOptions
 from dubcli.errors import CheckpointError, MediaError
+from dubcli.line import Line
 from dubcli.pipeline import fingerprint as fingerprints
 from dubcli.pipeline.fingerprint import PLACES, fingerprint
 from dubcli.records import DubReport
@@ -76,6 +77,7 @@ def test_every_setting_but_place_and_speed_changes_the_fingerprint(job: Job, nam
         "face": "2",
         "debug_mask": True,
         "speech_at": "0:01",
+        "frame_rate": "24",
         "precision": "float32",
         "cache": CacheOptions(use=False, folder=Path("c")),
     }
@@ -93,6 +95,40 @@ def test_another_picture_of_whom_to_dub_changes_the_fingerprint(job: Job, tmp_pa
     assert number(wanted, WEIGHTS) == before
     picture.write_bytes(b"two")
     assert number(wanted, WEIGHTS) != before
+
+
+def test_further_lines_are_dubbed_and_change_the_fingerprint(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[Line, ...]] = []
+
+    def fake(*paths: Path, also: tuple[Line, ...], **_: Any) -> DubReport:
+        given.append(also)
+        paths[2].write_bytes(b"12345")
+        return DubReport(paths[2], 3, 2, {}, ())
+
+    monkeypatch.setattr(module, "dub", fake)
+    monkeypatch.setattr(module, "load_models", lambda options: "models")
+    other = tmp_path / "b.wav"
+    other.write_bytes(b"words")
+    both = replace(job, also=(Line(other, "2"),))
+    first = Dubber(DEFAULTS, WEIGHTS).attempt(Task(both, "", replace=False), print)
+    other.write_bytes(b"other words")
+    again = Dubber(DEFAULTS, WEIGHTS).attempt(Task(both, first.fingerprint, replace=True), print)
+    assert (first.state, again.state, given) == (DONE, DONE, [both.also] * 2)
+    assert len({first.fingerprint, again.fingerprint, number(job, WEIGHTS)}) == 3
+
+
+def test_done_job_is_done_again_where_its_report_is_missing(
+    job: Job, dubbed: list[DubOptions]
+) -> None:
+    first = Dubber(DEFAULTS, WEIGHTS).attempt(Task(job, "", replace=False), print)
+    page = job.report("json")
+    assert page is not None
+    task = Task(job, first.fingerprint, replace=True, report=page)
+    assert Dubber(DEFAULTS, WEIGHTS).attempt(task, print).state == DONE
+    page.write_text("{}")
+    assert Dubber(DEFAULTS, WEIGHTS).attempt(task, print).state == SKIPPED
 
 
 def flip(path: Path) -> None:

@@ -15,6 +15,7 @@ import dubcli
 from dubcli.cli import app, console
 from dubcli.config import DEFAULTS, CacheOptions, DubOptions, TrainingOptions
 from dubcli.errors import CheckpointError, DubError, InputError, MediaError
+from dubcli.line import Line
 from dubcli.records import DubReport, Progress
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,7 @@ class Call:
     options: list[DubOptions] = field(default_factory=list)
     report: Path | None = None
     resume: bool | None = None
+    also: list[Line] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def put_dub(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None)
         audio: Path,
         output: Path,
         *,
+        also: Any,
         options: Any,
         report: Any,
         resume: Any,
@@ -83,7 +86,7 @@ def put_dub(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None)
     ) -> DubReport:
         call.paths = (video, audio, output)
         call.report = report
-        call.resume = resume
+        call.resume, call.also = resume, also
         call.options.append(options)
         on_progress(Progress("analyze", 1, 50))
         on_progress(Progress("render", 1, None))
@@ -130,6 +133,19 @@ def test_json_is_the_report_and_nothing_else(run: Run, monkeypatch: pytest.Monke
         "warnings": ["2 frames\nhave no face"],
         "report": None,
     }
+
+
+def test_further_lines_reach_the_api(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = put_dub(monkeypatch)
+    more = ["--also", "2=b@home.wav@4.2", "--also", "1=c.wav"]
+    assert run("dub", "in.mp4", "a.wav", "-o", "out.mp4", *more).code == 0
+    assert call.also == [Line(Path("b@home.wav"), "2", at="4.2"), Line(Path("c.wav"), "1")]
+    refused = run("dub", "in.mp4", "a.wav", "-o", "out.mp4", "--also", "b.wav")
+    assert refused == Outcome(
+        2,
+        "",
+        "error: --also b.wav: give FACE=SPEECH or FACE=SPEECH@TIME, such as 2=ben.wav@4.2\n",
+    )
 
 
 def test_resume_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +199,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         "--mask-feather": "5",
         "--speech-at": "0:01",
         "--adapt": "3",
+        "--frame-rate": "23.976",
         "--crf": "30",
         "--preset": "fast",
         "--codec": "prores",
@@ -238,6 +255,7 @@ def test_every_option_reaches_the_api(run: Run, monkeypatch: pytest.MonkeyPatch)
         adapt=3,
         debug_mask=True,
         speech_at="0:01",
+        frame_rate="23.976",
         crf=30,
         preset="fast",
         codec="prores",

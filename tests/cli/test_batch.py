@@ -81,7 +81,7 @@ def test_table_warnings_failures_and_exit_code(calls: list[Any]) -> None:
 
 def test_options_reach_the_api(calls: list[Any]) -> None:
     more = ["--workers", "3", "--halt-on-error", "--no-resume", "--crf", "20", "--rate", "25", "-y"]
-    more += ["--engine", "ray", "--address", "10.0.0.1:6379"]
+    more += ["--engine", "ray", "--address", "10.0.0.1:6379", "--report", "html"]
     CliRunner().invoke(app, ["batch", "jobs.csv", *more])
     (paths, named), options = calls
     assert paths == (Path("jobs.csv"), None)
@@ -90,7 +90,9 @@ def test_options_reach_the_api(calls: list[Any]) -> None:
         "options": DubOptions(crf=20, overwrite=True),
         "rate": Fraction(25),
     }
-    assert options == BatchOptions(3, True, False, "ray", "10.0.0.1:6379")
+    assert options == BatchOptions(3, True, False, "ray", "10.0.0.1:6379", "html")
+    refused = CliRunner().invoke(app, ["batch", "jobs.csv", "--report", "pdf"])
+    assert str(refused.exception) == "--report is pdf: give one of html, json"
 
 
 def test_dub_and_batch_take_the_same_options_of_a_dub() -> None:

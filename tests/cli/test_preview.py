@@ -12,6 +12,7 @@ from dubcli import preview as module
 from dubcli.cli.app import app
 from dubcli.config import DubOptions
 from dubcli.errors import InputError
+from dubcli.line import Line
 from dubcli.records import PreviewReport, PreviewTile
 
 TILE = PreviewTile(Fraction(35, 24), 35, "open", 1.234, True)
@@ -33,14 +34,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_times_count_and_options_reach_the_api(calls: list[dict[str, Any]]) -> None:
     more = ["--at", "00:00:01.5", "--at", "2", "--count", "4", "--mouth-scale", "0.5", "-y"]
+    more += ["--also", "2=b.wav@1"]
     assert CliRunner().invoke(app, [*COMMAND, *more]).exit_code == 0
     assert CliRunner().invoke(app, COMMAND).exit_code == 0
     chosen, plain = calls
     assert chosen["paths"] == (Path("in.mp4"), Path("speech.wav"), Path("s.png"))
     assert chosen["at"] == [Fraction(3, 2), Fraction(2)]
-    assert chosen["count"] == 4
+    assert (chosen["count"], chosen["also"]) == (4, [Line(Path("b.wav"), "2", at="1")])
     assert chosen["options"] == DubOptions(mouth_scale=0.5, overwrite=True)
     assert (plain["at"], plain["count"], plain["options"]) == ([], None, DubOptions())
+    assert plain["also"] == []
 
 
 def test_table_names_each_tile(calls: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from dubcli.config import DubOptions
 from dubcli.errors import InputError
 from dubcli.media.bed import layout_of
 from dubcli.media.lengths import plan_length, plan_output
+from dubcli.media.line_mix import Placed
 from dubcli.media.loudness import measure_loudness
 from dubcli.media.mixing import BLEND_S, mix, mixed_path, output_sound
 from dubcli.media.probe import probe_audio, probe_video
@@ -47,7 +48,9 @@ def mixed(
 ) -> NDArray[np.float64]:
     info, spoken = probe_video(video), probe_audio(speech)
     plan = plan_length(options.length, info.frame_count or 0, spoken.duration_s, info.frame_rate)
-    found, peak = mix(info, spoken, plan, tmp_path / "mix.w64", options)
+    found, peak = mix(
+        info, Placed(spoken, plan.speech_start_s), plan, tmp_path / "mix.w64", options
+    )
     decoded = samples(found.path)
     assert (found.sample_count, found.channels) == decoded.shape
     assert found.sample_count == int(plan.sound_s * found.rate_hz)
@@ -158,7 +161,7 @@ def test_speech_that_is_placed_is_heard_and_ducks_there(
     info = probe_video(video)
     options = DubOptions(audio=audio, bed_level=-20, bed_fade=0.5, speech_at="2.5")
     plan = plan_output(100, spoken.duration_s, info.frame_rate, options)
-    found, _ = mix(info, spoken, plan, tmp_path / "mix.w64", options)
+    found, _ = mix(info, Placed(spoken, plan.speech_start_s), plan, tmp_path / "mix.w64", options)
     bed, heard = samples(video)[: 4 * RATE, 0], samples(found.path)[:, 0]
     start, stop = int(2.5 * RATE), int(3.5 * RATE)
     expected = samples(spoken.path)[:, 0] + 0.1 * bed[start:stop]
@@ -188,7 +191,7 @@ def test_channels_that_have_no_place_are_refused(filmed: Make, make: Make, tmp_p
     info, spoken = probe_video(six), probe_audio(five)
     plan = plan_length("bounce", 20, spoken.duration_s, info.frame_rate)
     with pytest.raises(InputError, match="give mono or stereo speech"):
-        mix(info, spoken, plan, tmp_path / "mix.w64", MIX)
+        mix(info, Placed(spoken, plan.speech_start_s), plan, tmp_path / "mix.w64", MIX)
 
 
 def test_video_without_sound_gives_the_speech_itself(
@@ -196,7 +199,7 @@ def test_video_without_sound_gives_the_speech_itself(
 ) -> None:
     info, spoken = probe_video(clip("mute.mp4", s=0.8)), probe_audio(speech(s=0.8))
     plan = plan_length("bounce", 20, spoken.duration_s, info.frame_rate)
-    with output_sound(info, spoken, plan, tmp_path / "o.mp4", MIX) as sound:
+    with output_sound(info, [Placed(spoken)], plan, tmp_path / "o.mp4", MIX) as sound:
         assert sound.info is spoken
         assert sound.arrangement == Arrangement(plan.sound_s)
         assert sound.warnings == (
@@ -214,7 +217,7 @@ def test_mix_is_never_too_loud_and_leaves_no_file(
     plan = plan_length("bounce", 20, spoken.duration_s, info.frame_rate)
     options = DubOptions(audio="mix", bed_level=0, loudness=loudness)
     output = tmp_path / "o.mp4"
-    with output_sound(info, spoken, plan, output, options) as sound:
+    with output_sound(info, [Placed(spoken)], plan, output, options) as sound:
         assert sound.info.path == mixed_path(output)
         found = measure_loudness(sound.info, sound.arrangement)
         if loudness is None:

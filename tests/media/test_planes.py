@@ -78,7 +78,7 @@ def patch_at(top: int, left: int, picture: Float | Bytes) -> Patch:
         ("bgra", "gbrap"),
         ("rgb48be", "gbrp16le"),
         ("gray", "gray"),
-        ("ya8", "yuva444p"),
+        ("ya8", "gbrap"),
         ("pal8", "gbrp"),
         ("bayer_rggb8", "gbrp"),
     ],

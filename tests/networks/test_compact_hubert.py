@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dubcli.networks.audio_encoder import WhisperEncoder, WhisperHyper
 from dubcli.networks.compact_hubert import (
     PHASES,
     CompactHubert,
@@ -52,9 +53,36 @@ def test_features_lie_where_the_sound_is(small: CompactHubert) -> None:
     louder[0, 8000:8320] = 0.5 * torch.sign(torch.sin(torch.arange(320) / 3.0))
     front = small.model.feature_extractor
     change = (front(louder)[0] - front(sound)[0]).abs().sum(0)
-    at_s = (np.arange(len(change)) * 320 + 680) / RATE_HZ  # the middle of what a frame reads
+    at_s = (
+        np.arange(len(change)) * 320 + small.receptive_field / 2
+    ) / RATE_HZ  # the middle of what a frame reads
     middle_s = float((change * torch.from_numpy(at_s)).sum() / change.sum())
     assert middle_s == pytest.approx(8160 / RATE_HZ, abs=0.005)
+
+
+def test_silence_is_told_from_speech_by_its_level(small: CompactHubert) -> None:
+    """The layer norm behind the filters would make both as loud."""
+    sound = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(2)) * 0.1
+    sound[0, 8000:] *= 1e-3
+    layer = small.model.feature_extractor.conv_layers[0]
+    heard = layer(small._heard(sound)[:, None])[0]
+    loud, quiet = (part.std(dim=1).mean() for part in (heard[:, 5:45], heard[:, 60:100]))
+    assert float(loud) > 10 * float(quiet)
+
+
+def test_blocks_of_a_whisper_encoder_do_the_same_here() -> None:
+    torch.manual_seed(1)
+    teacher = WhisperEncoder(WhisperHyper(blocks=2, width=32, heads=2)).eval()
+    student = CompactHubert(SMALL).eval()
+    assert student.fits(teacher)
+    student.start_from(teacher)
+    theirs = ours = torch.randn(1, 20, 32)
+    with torch.no_grad():
+        for one, other in zip(teacher.layers, student.model.encoder.layers, strict=True):
+            theirs, ours = one(theirs, None), other(ours)
+    torch.testing.assert_close(ours, theirs)
+    with pytest.raises(ValueError, match="other sizes"):
+        student.start_from(WhisperEncoder(WhisperHyper(blocks=1, width=32, heads=2)))
 
 
 def test_masked_frames_are_not_heard(small: CompactHubert) -> None:

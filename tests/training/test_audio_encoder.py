@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from dubcli.checkpoints import read_header, verified_file
 from dubcli.config import TrainingOptions
 from dubcli.loading import HUBERT, load_audio_encoder
-from dubcli.networks.audio_encoder import AudioEncoder
+from dubcli.networks.audio_encoder import AudioEncoder, WhisperEncoder, WhisperHyper
 from dubcli.networks.compact_hubert import CompactHubert, CompactHubertHyper
 from dubcli.training.audio_encoder import (
     Batch,
@@ -25,6 +26,7 @@ from dubcli.training.audio_encoder import (
     judge,
     nearest,
     span_mask,
+    stem_loss,
     teachers_statistics,
 )
 from dubcli.training.sounds import Sound
@@ -92,8 +94,34 @@ def test_each_loss_is_there_only_where_there_is_something_to_learn() -> None:
     network = distillation(teacher)
     weights = HubertTraining()
     assert set(network.losses(teacher, batch(), weights)) == {"distance", "cosine"}
-    assert "viseme" in network.losses(teacher, batch(visemes=1), weights)
+    taught = replace(weights, viseme=0.3)
+    assert "viseme" in network.losses(teacher, batch(visemes=1), taught)
     assert "unit" in network.losses(teacher, batch(masked=True), weights)
+
+
+def test_only_what_the_blocks_see_is_learned_at_first() -> None:
+    torch.manual_seed(0)
+    teacher = WhisperEncoder(WhisperHyper(blocks=1, width=32, heads=2)).eval()
+    network = distillation(teacher)
+    weights = HubertTraining(stem_steps=1)
+    heard = batch(masked=True)
+    first = network.losses(teacher, heard, weights)
+    assert set(first) == {"stem"}
+    first["stem"].backward()
+    taught = {name for name, value in network.named_parameters() if value.grad is not None}
+    assert taught
+    assert all("feature_" in name for name in taught)
+    assert set(network.losses(teacher, heard, weights)) == {"distance", "cosine", "unit"}
+
+
+def test_stems_that_agree_are_no_loss_and_silence_instead_of_the_stem_is_one() -> None:
+    teacher = WhisperEncoder(WhisperHyper(blocks=1, width=32, heads=2)).eval()
+    student = CompactHubert(SMALL)
+    heard = batch()
+    student.stem = teacher.stem  # type: ignore[method-assign]
+    assert float(stem_loss(student, teacher, heard).detach()) == 0
+    student.stem = lambda waveform: 0 * teacher.stem(waveform)  # type: ignore[method-assign]
+    assert float(stem_loss(student, teacher, heard).detach()) == pytest.approx(1)
 
 
 def test_the_teacher_is_not_to_be_matched_where_the_student_hears_nothing() -> None:
