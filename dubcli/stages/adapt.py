@@ -159,7 +159,7 @@ def adapt(
 ) -> Iterator[float]:
     """Fine-tune a renderer in place; it ends in eval mode and frozen, as it came.
 
-    Only ``PARTS`` learn: on frames that were held back, the mouth came out better than with all.
+    Only ``PARTS`` learn: what a few frames say of finding correspondences is not to be trusted.
     The refiner stays as it is: what it adds matches no pixel, and L1 would take it away again.
 
     Args:
