@@ -98,6 +98,7 @@ class DubOptions:
     covered: str = "leave"  # frames in which a hand hides the mouth: one of COVERED_MODES
     mask_grow: float = 0.0  # mm on the face by which the replaced area is larger
     mask_feather: float = 3.125  # mm on the face over which it fades in inside its edge
+    adapt: int = 0  # steps of fine-tuning the renderer on the video's own frames; 0: none
     debug_mask: bool = False  # tint what is replaced
     loudness: float | None = None  # LUFS of the output's sound; None: the speech's own
     audio: str = "replace"  # what becomes of the video's own sound: one of AUDIO_MODES
@@ -135,6 +136,7 @@ class DubOptions:
             ("mouth_scale", 0.0, 3.0),
             ("mask_grow", -8.0, 8.0),
             ("mask_feather", 0.8, 30.0),
+            ("adapt", 0, 10_000),
             ("loudness", -70.0, -5.0),
             ("bed_level", -80.0, 0.0),
             ("bed_fade", 0.0, 10.0),

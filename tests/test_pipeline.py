@@ -32,13 +32,14 @@ from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
+from dubcli.pipeline import adaptation, analyze, dub, dubbing, preparation
 from dubcli.pipeline import analysis as first_pass
-from dubcli.pipeline import analyze, dub, dubbing, preparation
 from dubcli.pipeline.clock import Clock
 from dubcli.pipeline.dubbing import render_chosen
 from dubcli.pipeline.preparation import prepare, sound_warnings
 from dubcli.records import (
     Bytes,
+    Coverage,
     Crop,
     DubReport,
     Faces,
@@ -684,6 +685,65 @@ def test_interrupted_dub_goes_on_to_the_output_of_an_undisturbed_one(
     ]
     assert curves[0] == curves[1]
     assert not parts.parts_path(output).exists()
+
+
+def test_adapted_dub_names_its_weights_and_is_gone_on_with_to_the_bit(
+    short_clip: Path,
+    speech: Callable[[str], Path],
+    models: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (writer, parts, dubbing):
+        monkeypatch.setattr(module, "SEGMENT_FRAMES", 4)
+    shipped = {name: value.clone() for name, value in models.renderer.state_dict().items()}
+    stages: list[Progress] = []
+
+    def run(name: str, *, stop: int = 99, adapt: int = 2) -> DubReport:
+        def watch(progress: Progress) -> None:
+            stages.append(progress)
+            if progress.stage == "render" and progress.done == stop:
+                raise KeyboardInterrupt
+
+        return dub(
+            *(short_clip, speech("0.3"), tmp_path / name),
+            models=models,
+            options=replace(OPTIONS, adapt=adapt),
+            report=(tmp_path / name).with_suffix(".json"),
+            resume=True,
+            on_progress=watch,
+        )
+
+    report = run("whole.mp4")
+    assert {"gather", "adapt"} <= report.seconds.keys()
+    assert [p.done for p in stages if p.stage == "adapt"] == [0, 1, 2]
+    weights = json.loads((tmp_path / "whole.json").read_text())["models"]
+    (entry,) = (each for each in weights if each["name"].startswith(adaptation.ADAPTED))
+    assert entry["sha256"] not in {each.sha256 for each in models.checkpoints}
+    mark = f"{entry['name']} sha256:{entry['sha256']}".encode()
+    assert mark in (tmp_path / "whole.mp4").read_bytes()
+    assert all(torch.equal(value, shipped[k]) for k, value in models.renderer.state_dict().items())
+
+    with pytest.raises(KeyboardInterrupt):
+        run("out.mp4", stop=7)
+    note = "went on after the 4 frames that an earlier run had finished"
+    assert set(run("out.mp4").warnings) - set(report.warnings) == {note}
+    frames = read(tmp_path / "out.mp4")
+    for before, after in zip(read(tmp_path / "whole.mp4"), frames, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_too_few_frames_to_adapt_to_are_a_warning(models: Models) -> None:
+    few = np.arange(30) < 11
+    speaker = first_pass.Speaker(None, np.zeros(30, np.int64), few)  # type: ignore[arg-type]
+    coverage = Coverage(few.astype(np.float32), few.astype(np.float32), np.zeros(30, np.int64))
+    warnings: list[str] = []
+    given = (models, None, speaker, coverage, OPTIONS, None, warnings)
+    assert adaptation.adapted_models(*given) is models  # type: ignore[arg-type]
+    assert warnings == [
+        "--adapt: nobody is seen in 12 frames or more, too few to learn from; "
+        "rendered with the renderer as it is"
+    ]
 
 
 def test_parts_of_other_settings_are_not_used(

@@ -5,6 +5,7 @@ from typing import Any
 
 from dubcli.cli.gathered import Command, gathered
 from dubcli.cli.options import (
+    AdaptOption,
     Allow8bitOption,
     AudioEncoderOption,
     AudioOption,
@@ -65,6 +66,7 @@ OF_A_DUB: dict[str, Any] = {
     "mask_grow": MaskGrowOption,
     "mask_feather": MaskFeatherOption,
     "debug_mask": DebugMaskOption,
+    "adapt": AdaptOption,
     "loudness": LoudnessOption,
     "audio": AudioOption,
     "bed_level": BedLevelOption,

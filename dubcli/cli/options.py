@@ -97,6 +97,13 @@ MaskFeatherOption = Annotated[
 DebugMaskOption = Annotated[
     bool, typer.Option("--debug-mask", help="Tint what is replaced, and draw its edge.")
 ]
+AdaptOption = Annotated[
+    int,
+    typer.Option(
+        metavar="STEPS",
+        help="Fine-tune the renderer on INPUT first, for this dub only; 100: about a minute.",
+    ),
+]
 LoudnessOption = Annotated[
     float | None,
     typer.Option(

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dubcli.checkpoints import ManifestEntry
 from dubcli.config import DubOptions
 from dubcli.errors import InputError
 from dubcli.geometry.window import WindowDrawer
@@ -21,6 +22,7 @@ from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
 from dubcli.media.replay import replayed_frames
 from dubcli.pace import Pace
+from dubcli.pipeline.adaptation import adapted_models
 from dubcli.pipeline.analysis import Speaker, choose_speaker, find_people, identify
 from dubcli.pipeline.clock import Clock
 from dubcli.pipeline.lines import (
@@ -79,6 +81,7 @@ class Part:
     coverage: Coverage  # where and how much
     motion: LipMotion  # a row for each output frame
     renderer: FaceRenderer  # with its lip references
+    checkpoints: tuple[ManifestEntry, ...]  # what it is rendered by
 
     @property
     def analysis(self) -> Analysis:
@@ -173,6 +176,7 @@ def prepare(
             options=options,
             draw=draw,
             clock=clock,
+            warnings=warnings,
         )
         for face, speaker in speakers.items()
     )
@@ -186,7 +190,8 @@ def prepare(
     with FrameReader(info, 0, last) as reader, closing(prefetch(reader)) as frames:
         watched = clock.watch("references", frames, last)
         load_lip_banks([part.renderer for part in parts], watched, banks)
-    return Ready(info, lines, models, options, plan, parts, draw)
+    used = dict.fromkeys(entry for part in parts for entry in part.checkpoints)
+    return Ready(info, lines, replace(models, checkpoints=tuple(used)), options, plan, parts, draw)
 
 
 def _part(
@@ -199,6 +204,7 @@ def _part(
     options: DubOptions,
     draw: WindowDrawer,
     clock: Clock,
+    warnings: list[str],
 ) -> Part:
     """Return a face with the motion of all of its lines; its renderer has no references yet."""
     analysis, plan = speaker.analysis, whole_plan(lines)
@@ -206,6 +212,8 @@ def _part(
     started = time.perf_counter()
     motion = _motion(lines, plan, analysis, coverage.able > 0, models, draw)
     clock.add("speech", time.perf_counter() - started)
+    if options.adapt:
+        models = adapted_models(models, info, speaker, coverage, options, clock, warnings)
     renderer = FaceRenderer(
         models.renderer,
         models.morphable,
@@ -216,7 +224,7 @@ def _part(
         mask=mask_shape(options),
         bfloat16=models.bfloat16,
     )
-    return Part(face, tuple(lines), speaker, coverage, motion, renderer)
+    return Part(face, tuple(lines), speaker, coverage, motion, renderer, models.checkpoints)
 
 
 def _refuse_interlaced(info: VideoInfo, options: DubOptions) -> None:

@@ -58,6 +58,7 @@ LISTED = 300  # passages in the page's list, at most
 UNSET = {  # what an option means that was not given
     "models": "the shipped ones",
     "ranges": "everywhere",
+    "adapt": "no",
     "loudness": "as given",
     "speech_at": "start of the first range, else of the video",
     "pixel_format": "the video's own",

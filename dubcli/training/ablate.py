@@ -23,13 +23,14 @@ from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer, References, join
 from dubcli.networks.style_encoder import StyleSimEncoder
 from dubcli.records import Float, Integers
+from dubcli.stages.samples import Sample, SampleMaker, render_sample
 from dubcli.stages.style import plan_style_windows
 from dubcli.training import renderer
 from dubcli.training.crops import CroppedClip, load_crops
 from dubcli.training.data import read_clips
 from dubcli.training.geometry import GeometryProblem, GeometryTraining, StoredSpeech, load_speech
 from dubcli.training.prepare import prepare_judged
-from dubcli.training.renderer_data import FAR_S, Sample, SampleMaker, distant_references
+from dubcli.training.renderer_data import FAR_S, distant_references
 from dubcli.training.speech import as_tensor
 
 JUDGED_SET = "wild"
@@ -158,7 +159,7 @@ def at_random(clip: CroppedClip, index: int) -> tuple[Integers, Integers]:
 
 
 def _whole(network: DualAttentionRenderer, sample: Sample) -> Tensor:
-    return renderer.render_sample(network, sample).image
+    return render_sample(network, sample).image
 
 
 def without_lips(network: DualAttentionRenderer, sample: Sample) -> Tensor:

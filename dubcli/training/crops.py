@@ -12,14 +12,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from dubcli.geometry.camera import project
-from dubcli.geometry.crop import crop_for_head, cut_out, transform
-from dubcli.geometry.morphable import MorphableModel, vertices
+from dubcli.geometry.crop import crop_for_head, cut_out
+from dubcli.geometry.morphable import MorphableModel
 from dubcli.records import Analysis, Bytes, Crop, Float, Frame, Integers, TrackedFace
 from dubcli.stages.fit import fit
+from dubcli.stages.samples import points_in_crop
 from dubcli.training.data import Landmarks, interpolate_gaps, store_arrays
 
 JPEG_QUALITY = 95
@@ -56,16 +55,7 @@ class CroppedClip:
 
     def points(self, model: MorphableModel, t: int, beta: Float | None = None) -> Float:
         """Return frame t's mesh in its crop, [V, 3] pixels; with another expression if given."""
-        a = self.analysis
-        expression = torch.from_numpy(a.beta[t] if beta is None else beta)
-        mesh = vertices(model, torch.from_numpy(a.alpha[t]), expression)
-        projected = project(
-            mesh,
-            torch.from_numpy(a.rotation[t]),
-            torch.from_numpy(a.translation_px[t]),
-            torch.tensor(float(a.scale_px[t])),
-        )
-        return transform(Crop(self.matrix[t], 0), projected.numpy())
+        return points_in_crop(model, self.analysis, t, Crop(self.matrix[t], 0), beta)
 
 
 def analyse_landmarks(found: Landmarks, model: MorphableModel) -> Analysis:

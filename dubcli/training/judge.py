@@ -14,11 +14,11 @@ from dubcli.checkpoints import load_as, read_manifest
 from dubcli.loading import load_basis
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer
+from dubcli.stages.samples import SampleMaker
 from dubcli.training import geometry, renderer
 from dubcli.training.crops import load_crops
 from dubcli.training.data import Clip, read_clips
 from dubcli.training.prepare import prepare_judged
-from dubcli.training.renderer_data import SampleMaker
 
 FRAMES_A_CLIP = 4
 UNTRAINED_SEED = 0

@@ -23,16 +23,12 @@ from dubcli.metrics.image import detail_ratio, psnr
 from dubcli.networks.mouth import MouthCritic, mouth_box, soft_edge
 from dubcli.networks.renderer import DualAttentionRenderer, refiner_inputs
 from dubcli.records import Bytes
+from dubcli.stages.samples import Sample, SampleMaker, render_sample
 from dubcli.training.crops import CroppedClip
 from dubcli.training.perceptual import VggFeatures, perceptual_loss
 from dubcli.training.recipe import Between
-from dubcli.training.renderer import render_sample, to_bytes, training_samples
-from dubcli.training.renderer_data import (
-    RendererSampling,
-    Sample,
-    SampleMaker,
-    distant_references,
-)
+from dubcli.training.renderer import to_bytes, training_samples
+from dubcli.training.renderer_data import RendererSampling, distant_references
 
 
 @dataclass(frozen=True, slots=True)

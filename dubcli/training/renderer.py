@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from dubcli.metrics.image import psnr, ssim
-from dubcli.networks.renderer import DualAttentionRenderer, Rendered, bank_of, join, prefer_alike
+from dubcli.networks.renderer import DualAttentionRenderer, Rendered
 from dubcli.records import Bytes
+from dubcli.stages.samples import Sample, SampleMaker, expose, picture_losses, render_sample
 from dubcli.training.crops import CroppedClip
-from dubcli.training.losses import multiscale_l1
 from dubcli.training.perceptual import VggFeatures, mouth_of, perceptual_loss
 from dubcli.training.renderer_data import (
     RendererSampling,
-    Sample,
-    SampleMaker,
     distant_references,
     draw_training_indices,
 )
@@ -47,21 +45,6 @@ class RendererFigures:
     copy_lip_psnr: float
 
 
-def render_sample(network: DualAttentionRenderer, sample: Sample) -> Rendered:
-    """Run the network on one sample."""
-    return network(  # type: ignore[no-any-return]
-        sample.pncc,
-        sample.picture,
-        sample.face_mask,
-        sample.lip_mask,
-        join(network.encode("face", sample.face.frames, sample.face.pncc, sample.face.masks)),
-        prefer_alike(
-            bank_of(network.encode("lip", sample.lip.frames, sample.lip.pncc, sample.lip.masks)),
-            sample.lip_distance,
-        ),
-    )
-
-
 def sample_losses(
     rendered: Rendered,
     sample: Sample,
@@ -69,12 +52,13 @@ def sample_losses(
     vgg: VggFeatures | None = None,
 ) -> dict[str, Tensor]:
     """Return the named losses of one rendered sample; the perceptual one only with ``vgg``."""
-    weight = (sample.face_mask + training.lip_weight * sample.lip_mask)[None]
-    image, warp = (
-        multiscale_l1(made, sample.picture, weight, training.gradient_weight)
-        for made in (rendered.image, rendered.warp)
+    losses = picture_losses(
+        rendered,
+        sample,
+        lip_weight=training.lip_weight,
+        gradient_weight=training.gradient_weight,
+        warp_weight=training.warp_weight,
     )
-    losses = {"image": image, "warp": training.warp_weight * warp}
     if vgg is not None:
         made = mouth_of(rendered.image, sample.lip_mask)
         true = mouth_of(sample.picture, sample.lip_mask)
@@ -97,13 +81,6 @@ def training_samples(
         mirrored = generator.random() < sampling.mirrored_share
         sample = maker.make(clip, index, other, face, lip, mirrored=mirrored)
         yield expose(sample, 1 + sampling.brightness * float(generator.uniform(-1, 1)))
-
-
-def expose(sample: Sample, factor: float) -> Sample:
-    """Brighten or darken every picture of a sample alike."""
-    for tensor in (sample.picture, sample.face.frames, sample.lip.frames):
-        tensor.mul_(factor).clamp_(0, 1)
-    return sample
 
 
 def to_bytes(picture: Tensor) -> Bytes:

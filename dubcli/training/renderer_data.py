@@ -1,18 +1,11 @@
-"""What the renderer is trained and judged on: targets, references and masks from cropped clips.
-
-Letters: N references, H, W the rendered window, S crop size (256).
-"""
+"""Which frames of cropped clips the renderer is trained and judged on."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from dubcli.geometry.morphable import MorphableModel
-from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
-from dubcli.records import Bytes, Float, Integers
+from dubcli.records import Integers
 from dubcli.stages.select import lip_bank, training_references
 from dubcli.training.crops import CroppedClip
 from dubcli.training.recipe import Between
@@ -31,128 +24,6 @@ class RendererSampling:
     far_share: Annotated[float, Between(0, 1)] = 0.5  # face references from far away
     mirrored_share: Annotated[float, Between(0, 1)] = 0.5
     brightness: Annotated[float, Between(0, 1)] = 0.15  # largest change of exposure
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ReferenceBatch:
-    """References of one branch, window-sized."""
-
-    frames: Tensor  # [N, 3, H, W] in [0, 1]
-    pncc: Tensor  # [N, 3, H, W]
-    masks: Tensor  # [N, H, W]
-
-    def to(self, device: torch.device) -> "ReferenceBatch":
-        """Return the same references on another device."""
-        return ReferenceBatch(self.frames.to(device), self.pncc.to(device), self.masks.to(device))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """One target frame with its references."""
-
-    picture: Tensor  # [3, H, W] the truth
-    pncc: Tensor  # [3, H, W]
-    face_mask: Tensor  # [H, W] what is rendered
-    lip_mask: Tensor  # [H, W]
-    face: ReferenceBatch
-    lip: ReferenceBatch
-    lip_distance: Tensor  # [N] cm, of each lip reference's mouth shape from the target's
-
-    def to(self, device: torch.device) -> "Sample":
-        """Return the same sample on another device."""
-        return Sample(
-            self.picture.to(device),
-            self.pncc.to(device),
-            self.face_mask.to(device),
-            self.lip_mask.to(device),
-            self.face.to(device),
-            self.lip.to(device),
-            self.lip_distance.to(device),
-        )
-
-
-class SampleMaker:
-    """Turns frames of cropped clips into samples.
-
-    Args:
-        model: The basis.
-    """
-
-    def __init__(self, model: MorphableModel) -> None:
-        """Prepare the drawing of meshes."""
-        self.model = model
-        self._draw = WindowDrawer(model)
-
-    def make(
-        self,
-        clip: CroppedClip,
-        index: int,
-        other: int,
-        face: Integers,
-        lip: Integers,
-        *,
-        mirrored: bool = False,
-    ) -> Sample:
-        """Return the sample of one frame.
-
-        Args:
-            clip: The clip.
-            index: The target frame.
-            other: A frame whose mouth widens the masks, as the source's would in a dub; ``index``
-                itself for none.
-            face: Face references.
-            lip: Lip references.
-            mirrored: Swap left and right in everything.
-        """
-        points = clip.points(self.model, index)
-        widened = clip.points(self.model, index, clip.analysis.beta[other])
-        mask = self._draw.face_mask(points) | self._draw.face_mask(widened)
-        lips = self._draw.lip_mask(points) | self._draw.lip_mask(widened)
-        target_pncc = self._draw.pncc(points)
-        pictures = [clip.crop(t) for t in (index, *face, *lip)]
-        reference_points = [clip.points(self.model, t) for t in (*face, *lip)]
-        reference_pncc = np.stack([self._draw.pncc(p) for p in reference_points])
-        masks = [self._draw.reference_mask(p) for p in reference_points[: len(face)]] + [
-            self._draw.lip_mask(p) for p in reference_points[len(face) :]
-        ]
-        frames = _pictures(np.stack(pictures), mirrored)
-        geometry = _coordinates(np.concatenate([target_pncc[None], reference_pncc]), mirrored)
-        shapes = _masks(np.stack([mask, lips, *masks]), mirrored)
-        n = len(face)
-        own = self._draw.own_displacement(clip.analysis.beta[np.array([index, *lip])])
-        return Sample(
-            frames[0],
-            geometry[0],
-            shapes[0],
-            shapes[1],
-            ReferenceBatch(frames[1 : n + 1], geometry[1 : n + 1], shapes[2 : n + 2]),
-            ReferenceBatch(frames[n + 1 :], geometry[n + 1 :], shapes[n + 2 :]),
-            torch.from_numpy(self._draw.mouth_distance(own[0], own[1:])),
-        )
-
-
-def _pictures(crops: Bytes, mirrored: bool) -> Tensor:
-    """Cut the window out, [N, S, S, 3] uint8 -> [N, 3, H, W] in [0, 1]."""
-    window = np.ascontiguousarray(crops[:, ROWS, COLUMNS].transpose(0, 3, 1, 2))
-    tensor = torch.from_numpy(window).float() / 255
-    return tensor.flip(-1) if mirrored else tensor
-
-
-def _coordinates(pncc: Float, mirrored: bool) -> Tensor:
-    """Return PNCC pictures for the network; mirrored, the coordinate's x axis is swapped too."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pncc.transpose(0, 3, 1, 2)))
-    if not mirrored:
-        return tensor
-    tensor = tensor.flip(-1)
-    on_face = (tensor.amax(1) > 0).to(tensor)
-    tensor[:, 0] = on_face - tensor[:, 0]
-    return tensor
-
-
-def _masks(masks: Bytes, mirrored: bool) -> Tensor:
-    """Cut the window out of masks, [N, S, S] -> [N, H, W]."""
-    window = torch.from_numpy(np.ascontiguousarray(masks[:, ROWS, COLUMNS])).float()
-    return window.flip(-1) if mirrored else window
 
 
 def draw_training_indices(

@@ -15,12 +15,13 @@ from dubcli.geometry.morphable import MorphableModel
 from dubcli.loading import RENDERER, load_basis
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
 from dubcli.records import Bytes
+from dubcli.stages.samples import SampleMaker
 from dubcli.training import mouth
 from dubcli.training.crops import CroppedClip
 from dubcli.training.data import Prepared, by_speaker
 from dubcli.training.loop import LoopOptions, Observer
 from dubcli.training.perceptual import VggFeatures
-from dubcli.training.renderer_data import RendererSampling, SampleMaker
+from dubcli.training.renderer_data import RendererSampling
 from dubcli.training.run import descend, export, refuse_empty, settle
 from dubcli.training.train_renderer import RendererData, cropped_clips
 

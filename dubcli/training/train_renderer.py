@@ -14,6 +14,7 @@ from dubcli.geometry.morphable import MorphableModel
 from dubcli.loading import RENDERER, device_for, load_basis
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper, channels_last
 from dubcli.records import Bytes
+from dubcli.stages.samples import SampleMaker, render_sample
 from dubcli.training import renderer
 from dubcli.training.crops import CroppedClip, crops_of_arrays
 from dubcli.training.data import Clip, Prepared, by_speaker, read_clips
@@ -21,7 +22,7 @@ from dubcli.training.loop import LoopOptions, Observer
 from dubcli.training.pack import clips_of, is_pack, open_pack
 from dubcli.training.perceptual import VggFeatures
 from dubcli.training.recipe import Between
-from dubcli.training.renderer_data import RendererSampling, SampleMaker
+from dubcli.training.renderer_data import RendererSampling
 from dubcli.training.run import refuse_empty, settle, train
 
 SHEET_STEP = 4  # every so many validation pictures go onto the sheet
@@ -88,7 +89,7 @@ class RendererRun:
         sampling, training = self.recipe.sampling, self.recipe.training
         samples = renderer.training_samples(self.training, self.maker, sampling, generator)
         sample = next(samples).to(place)
-        rendered = renderer.render_sample(self.network, sample)
+        rendered = render_sample(self.network, sample)
         return renderer.sample_losses(rendered, sample, training, self.vgg)
 
     def judge(self, _: nn.Module) -> tuple[float, dict[str, float]]:

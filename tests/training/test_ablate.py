@@ -14,6 +14,7 @@ from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.networks.lip_sync import LipSyncNet
 from dubcli.networks.renderer import DualAttentionRenderer
+from dubcli.stages.samples import Sample, SampleMaker, render_sample
 from dubcli.stages.track import Tracker
 from dubcli.training.ablate import (
     at_random,
@@ -26,8 +27,6 @@ from dubcli.training.ablate import (
 from dubcli.training.crops import CroppedClip, crop_clip
 from dubcli.training.data import Landmarks
 from dubcli.training.geometry import GeometryProblem, GeometryTraining, StoredSpeech
-from dubcli.training.renderer import render_sample
-from dubcli.training.renderer_data import Sample, SampleMaker
 from dubcli.training.speech import SpokenClip
 
 ROOT = Path(__file__).parents[2]

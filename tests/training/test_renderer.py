@@ -1,11 +1,10 @@
 import numpy as np
-import pytest
 import torch
 
+from dubcli.networks.losses import multiscale_l1
 from dubcli.networks.renderer import Rendered
-from dubcli.training.losses import multiscale_l1
-from dubcli.training.renderer import RendererTraining, expose, sample_losses, to_bytes
-from dubcli.training.renderer_data import ReferenceBatch, Sample
+from dubcli.stages.samples import ReferenceBatch, Sample
+from dubcli.training.renderer import RendererTraining, sample_losses, to_bytes
 
 
 def sample(seed: int = 0) -> Sample:
@@ -31,20 +30,6 @@ def test_losses_weigh_lips_and_warp_as_the_options_say() -> None:
     image, warp = (multiscale_l1(m, one.picture, weight, 1.5) for m in (made.image, made.warp))
     torch.testing.assert_close(losses["image"], image)
     torch.testing.assert_close(losses["warp"], 0.3 * warp)
-
-
-@pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
-def test_exposure_changes_every_picture_alike_and_no_geometry(factor: float) -> None:
-    before, after = sample(), expose(sample(), factor)
-    for old, new in (
-        (before.picture, after.picture),
-        (before.face.frames, after.face.frames),
-        (before.lip.frames, after.lip.frames),
-    ):
-        torch.testing.assert_close(new, (old * factor).clamp(0, 1))
-    assert torch.equal(after.pncc, before.pncc)
-    assert torch.equal(after.face.pncc, before.face.pncc)
-    assert torch.equal(after.lip.masks, before.lip.masks)
 
 
 def test_pictures_for_the_metrics_are_rounded_and_limited() -> None:

@@ -4,11 +4,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from dubcli.geometry.crop import CROP_SIZE
 from dubcli.geometry.morphable import MorphableModel
-from dubcli.geometry.window import COLUMNS, HEIGHT, ROWS, WIDTH
 from dubcli.records import Analysis, Bytes, Frame
 from dubcli.training.crops import (
     MAX_FRAMES,
@@ -21,7 +19,6 @@ from dubcli.training.crops import (
 from dubcli.training.data import Landmarks
 from dubcli.training.renderer_data import (
     RendererSampling,
-    SampleMaker,
     distant_references,
     draw_training_indices,
 )
@@ -121,55 +118,6 @@ def test_gaps_are_filled_before_the_fit(small_model: MorphableModel, known_clip)
     analysis = analyse_landmarks(found, small_model)
     assert analysis.valid.all()
     assert np.isfinite(analysis.beta).all()
-
-
-def test_sample_holds_the_target_and_its_references_in_the_window(
-    clip: CroppedClip, small_model: MorphableModel
-) -> None:
-    face, lip = np.array([3, 9]), np.array([5, 7, 11])
-    sample = SampleMaker(small_model).make(clip, 2, 2, face, lip)
-    assert sample.picture.shape == sample.pncc.shape == (3, HEIGHT, WIDTH)
-    assert sample.face_mask.shape == sample.lip_mask.shape == (HEIGHT, WIDTH)
-    assert sample.face.frames.shape == sample.face.pncc.shape == (2, 3, HEIGHT, WIDTH)
-    assert sample.lip.frames.shape == (3, 3, HEIGHT, WIDTH)
-    assert sample.lip.masks.shape == (3, HEIGHT, WIDTH)
-    for tensor, t in [
-        (sample.picture, 2),
-        *zip(sample.face.frames, face, strict=True),
-        *zip(sample.lip.frames, lip, strict=True),
-    ]:
-        window = clip.crop(int(t))[ROWS, COLUMNS]
-        np.testing.assert_allclose(tensor.permute(1, 2, 0) * 255, window, atol=1e-3)
-    assert set(sample.face_mask.unique().tolist()) == {0.0, 1.0}
-    assert 0 <= float(sample.pncc.min()) < float(sample.pncc.max()) <= 1
-
-
-def test_another_frames_mouth_widens_the_masks(
-    clip: CroppedClip, small_model: MorphableModel
-) -> None:
-    maker, none = SampleMaker(small_model), np.array([0])
-    plain = maker.make(clip, 2, 2, none, none)
-    widened = maker.make(clip, 2, int(clip.aperture.argmax()), none, none)
-    for name in ("face_mask", "lip_mask"):
-        assert (getattr(widened, name) >= getattr(plain, name)).all()
-    assert widened.lip_mask.sum() > plain.lip_mask.sum()
-    assert torch.equal(widened.pncc, plain.pncc)
-
-
-def test_mirrored_sample_is_the_sample_of_a_mirrored_person(
-    clip: CroppedClip, small_model: MorphableModel
-) -> None:
-    maker, some = SampleMaker(small_model), np.array([1, 6])
-    plain = maker.make(clip, 2, 4, some, some)
-    mirrored = maker.make(clip, 2, 4, some, some, mirrored=True)
-    assert torch.equal(mirrored.picture, plain.picture.flip(-1))
-    assert torch.equal(mirrored.lip.masks, plain.lip.masks.flip(-1))
-    # A mirrored left cheek looks like a right cheek, and its code says so: x becomes 1 - x.
-    on_face = plain.pncc.amax(0) > 0
-    expected = plain.pncc.clone()
-    expected[0, on_face] = 1 - expected[0, on_face]
-    torch.testing.assert_close(mirrored.pncc, expected.flip(-1))
-    assert not mirrored.pncc[:, ~on_face.flip(-1)].any()
 
 
 @pytest.mark.parametrize("length", [4, 5, 12, 180])

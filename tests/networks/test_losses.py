@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dubcli.training.losses import SCALES, multiscale_l1
+from dubcli.networks.losses import SCALES, multiscale_l1
 
 GRADIENT = 2.0
 LOSS_TOLERANCE = 1e-5  # relative, float32 sums
