@@ -45,12 +45,12 @@ renderer = DualAttentionRenderer(tiny).eval().requires_grad_(False)
 
 
 class Remembers(Tracker):
-    def landmarks_px(self, rgb):
+    def meshes_px(self, rgb):
         self.seen = getattr(self, "seen", [])
         self.count = getattr(self, "count", -1) + 1
         if self.count < remembered:
-            self.seen.append(super().landmarks_px(rgb))
-        return self.seen[self.count % remembered]
+            self.seen.append(super().meshes_px(rgb))
+        return list(self.seen[self.count % remembered])
 
 
 analysis.Tracker = Remembers

@@ -378,7 +378,7 @@ def test_frames_without_a_face_pass_through_and_mov_keeps_every_sample(
     used = {entry["name"]: entry["sha256"] for entry in noted["models"]}
     entries = read_manifest(MODELS)
     assert used == {name: entries[name].sha256 for name in used}
-    assert len(used) == 5
+    assert len(used) == 6
     for t in range(7, 12):
         assert psnr(source[t], frames[t]) > PASSED_DB
     np.testing.assert_array_equal(samples(output), samples(sound))
