@@ -160,7 +160,8 @@ TracksOption = Annotated[
 PatchOnlyOption = Annotated[
     bool,
     typer.Option(
-        "--patch-only", help="Write only the face patch, as a layer with alpha (.mov or .mkv)."
+        "--patch-only",
+        help="Write only the face patch, as a layer with alpha (.mov, .mkv, pictures).",
     ),
 ]
 Allow8bitOption = Annotated[

@@ -19,6 +19,7 @@ OVERLAP = 1 / 3  # of neighbouring squares: what is larger is found in the large
 AROUND = 4.0  # side of the square around a face's last place, in widths of the face
 EAGER = 3  # frames of a shot in which all squares are looked at while nobody is found
 PATIENT = 12  # later it is one frame in so many
+MAX_FACES = 4  # that are followed at a time
 SAME = 0.3  # overlap of two boxes, of the smaller one's area, from which they are one face
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -39,7 +40,7 @@ class FaceFinder:
         self._alone = 0  # frames of this shot since somebody was seen
 
     def find(self, rgb: Bytes, *, cut: bool) -> list[Float]:
-        """Return the meshes of a frame's faces, the largest first, [V, 3] pixels each.
+        """Return the meshes of a frame's largest faces, the largest first, [V, 3] pixels each.
 
         Args:
             rgb: The frame, [H, W, 3]; call it once a frame, in order.
@@ -56,8 +57,8 @@ class FaceFinder:
                 for mesh in _new(self._in_square(rgb, *square), found):
                     found += _new(self._near(rgb, mesh) or [mesh], found)  # and looked at closely
         self._alone = 0 if found else self._alone + 1
-        self._last = found
-        return largest_first(found)
+        self._last = largest_first(found)[:MAX_FACES]
+        return list(self._last)
 
     def _near(self, rgb: Bytes, mesh: Float) -> list[Float]:
         """Return the face that is where one was, if there is one."""

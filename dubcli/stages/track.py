@@ -21,7 +21,7 @@ import numpy as np
 from dubcli.errors import InputError
 from dubcli.records import Bytes, Float, Frame, TrackedFace, TrackedFrame
 from dubcli.stages.portraits import Portraits
-from dubcli.stages.search import FaceFinder, largest_first
+from dubcli.stages.search import MAX_FACES, FaceFinder, largest_first
 
 if TYPE_CHECKING:
     from dubcli.stages.hands import HandFinder
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 MESH_VERTICES = 468
 STDERR = 2  # the file descriptor
 WARM_UP_PX = 64  # side of the first, empty picture
-MAX_FACES = 4  # that are followed at a time
 LOOK_EVERY = 3  # frames: hands are looked for in the first of so many
 CUT_THUMBNAIL = (32, 18)  # pixels; small enough that motion inside a shot changes little
 # Grey levels between neighbouring thumbnails, mean beside their median: a lamp is no cut. Of 2146

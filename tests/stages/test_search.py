@@ -110,6 +110,14 @@ def test_all_small_faces_of_a_frame_are_found_once_and_the_largest_comes_first()
         assert [mesh[:, :2].min(0).tolist() for mesh in found] == wanted
 
 
+def test_no_more_than_four_faces_are_followed_and_those_are_the_largest() -> None:
+    finder = FaceFinder(Detector())
+    faces = [(100 + 200 * k, 300, 60 + 2 * k) for k in range(6)]
+    for _ in range(2):
+        found = finder.find(frame(*faces), cut=False)
+        assert [np.ptp(mesh[:, 0]) for mesh in found] == [70, 68, 66, 64]
+
+
 def test_frames_without_a_face_are_searched_at_the_start_of_a_shot_and_then_now_and_then() -> None:
     detect = Detector()
     finder = FaceFinder(detect)
