@@ -36,6 +36,7 @@ from dubcli.pipeline import adaptation, analyze, dub, dubbing, preparation
 from dubcli.pipeline import analysis as first_pass
 from dubcli.pipeline.clock import Clock
 from dubcli.pipeline.dubbing import render_chosen
+from dubcli.pipeline.lines import read_lines
 from dubcli.pipeline.preparation import prepare, sound_warnings
 from dubcli.records import (
     Bytes,
@@ -579,7 +580,7 @@ def test_bfloat16_changes_a_dub_by_a_few_grey_levels_at_most(
         """Return two frames, which a voice opens the mouth of."""
         ready = prepare(
             probe_video(short_clip),
-            probe_audio(speech("0.5")),
+            read_lines(speech("0.5"), (), OPTIONS),
             Clock(None),
             [],
             models=replace(models, bfloat16=bfloat16),

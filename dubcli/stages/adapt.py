@@ -99,7 +99,8 @@ def gather(
         if frame.index in chosen
     }
     index = np.array(sorted(found), np.int64)
-    rows = Analysis(**{each.name: getattr(analysis, each.name)[index] for each in fields(analysis)})
+    columns = {each.name: getattr(analysis, each.name) for each in fields(analysis)}
+    rows = Analysis(**{name: None if of is None else of[index] for name, of in columns.items()})
     return OwnFrames(rows, person[index], index, tuple(found[int(t)] for t in index))
 
 

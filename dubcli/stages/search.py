@@ -20,6 +20,7 @@ AROUND = 4.0  # side of the square around a face's last place, in widths of the 
 EAGER = 3  # frames of a shot in which all squares are looked at while nobody is found
 PATIENT = 12  # later it is one frame in so many
 MAX_FACES = 4  # that are followed at a time
+LEAST_PX = 20  # width of a face in a square: narrower ones are of no use, and many are none
 SAME = 0.3  # overlap of two boxes, of the smaller one's area, from which they are one face
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -72,7 +73,8 @@ class FaceFinder:
         if not piece.size:
             return []
         offset = np.array([x, y, 0], dtype=np.float32)
-        return [mesh + offset for mesh in self._detect(np.ascontiguousarray(piece))]
+        seen = self._detect(np.ascontiguousarray(piece))
+        return [mesh + offset for mesh in seen if np.ptp(mesh[:, 0]) >= LEAST_PX]
 
 
 def squares(height: int, width: int) -> Iterator[tuple[int, int, int]]:

@@ -11,6 +11,7 @@ from dubcli.media.reader import FrameReader
 from dubcli.records import Bytes, Float
 from dubcli.stages.search import (
     EAGER,
+    LEAST_PX,
     OVERLAP,
     PATIENT,
     SCALES,
@@ -116,6 +117,14 @@ def test_no_more_than_four_faces_are_followed_and_those_are_the_largest() -> Non
     for _ in range(2):
         found = finder.find(frame(*faces), cut=False)
         assert [np.ptp(mesh[:, 0]) for mesh in found] == [70, 68, 66, 64]
+
+
+def test_faces_too_narrow_to_be_of_use_are_no_faces() -> None:
+    finder = FaceFinder(Detector(share=0.01))
+    assert finder.find(frame((300, 300, LEAST_PX - 1)), cut=False)  # the whole frame shows it
+    finder = FaceFinder(Detector(share=0.02))
+    assert finder.find(frame((300, 300, LEAST_PX - 1)), cut=False) == []
+    assert len(finder.find(frame((300, 300, LEAST_PX)), cut=False)) == 1
 
 
 def test_frames_without_a_face_are_searched_at_the_start_of_a_shot_and_then_now_and_then() -> None:
