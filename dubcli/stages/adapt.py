@@ -5,6 +5,7 @@ Letters: T frames of the video, K frames that are kept, S crop size (256), V ver
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,10 @@ def gather(
     }
     index = np.array(sorted(found), np.int64)
     columns = {each.name: getattr(analysis, each.name) for each in fields(analysis)}
-    rows = Analysis(**{name: None if of is None else of[index] for name, of in columns.items()})
+    picked: dict[str, Any] = {
+        name: None if of is None else of[index] for name, of in columns.items()
+    }
+    rows = Analysis(**picked)
     return OwnFrames(rows, person[index], index, tuple(found[int(t)] for t in index))
 
 
