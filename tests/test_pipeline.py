@@ -32,6 +32,7 @@ from dubcli.media.probe import probe_audio, probe_video
 from dubcli.media.process import FfmpegProcess
 from dubcli.media.reader import FrameReader
 from dubcli.media.writer import FrameWriter
+from dubcli.networks.compact_hubert import CompactHubert
 from dubcli.pipeline import adaptation, analyze, dub, dubbing, preparation
 from dubcli.pipeline import analysis as first_pass
 from dubcli.pipeline.clock import Clock
@@ -541,6 +542,15 @@ def test_geometry_network_under_another_encoders_name_is_refused(copied_models: 
         "whisper-tiny-en-enc3; train one on the other features with: "
         "dubcli train geometry --audio-encoder"
     )
+
+
+def test_our_hubert_comes_with_the_geometry_network_that_hears_it() -> None:
+    found = load_models(replace(OPTIONS, audio_encoder="hubert-compact"))
+    assert isinstance(found.audio_encoder, CompactHubert)
+    assert found.lip_sync.hyper.audio_encoder == "hubert-compact"
+    names = {entry.name for entry in found.checkpoints}
+    assert {"hubert-compact", "geometry-hubert-compact"} < names
+    assert not {"geometry", "whisper-tiny-en-enc3"} & names
 
 
 def test_every_gpu_is_the_device_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

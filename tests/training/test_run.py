@@ -124,7 +124,8 @@ def test_judging_gives_every_row_of_the_readme(data: Path, cache: Path, models: 
     networks = ["copy the nearest reference", "untrained", "shipped"]
     assert rows == [(of, network) for of in ("wild", "all") for network in networks]
     assert validation.renderer[0].psnr_db < validation.renderer[1].psnr_db  # warping beats copying
-    assert [row.set for row in validation.geometry] == ["wild"]
+    heard = [("wild", "geometry"), ("wild", "geometry-hubert-compact")]
+    assert [(row.set, row.network) for row in validation.geometry] == heard
     json.dumps(asdict(validation))
 
 
