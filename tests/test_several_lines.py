@@ -244,6 +244,23 @@ def test_interrupted_dub_goes_on_to_the_same_output(
     assert list(tmp_path.iterdir()) == [output]
 
 
+def test_several_lines_go_into_pictures_too(
+    made: Made,
+    video: Path,
+    speeches: dict[str, Path],
+    models: Models,
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "film/shot.%04d.png"
+    other = Line(speeches[OTHER[0]], "2", at=str(OTHER[1]))
+    options = replace(OPTIONS, codec="source")
+    report = dub(video, speeches[FIRST[0]], output, also=[other], models=models, options=options)
+    assert report.frames == made.report.frames
+    assert [path.name for path in tmp_path.iterdir()] == ["film"]
+    names = [f"shot.{number:04d}.png" for number in range(1, report.frames + 1)]
+    assert sorted(path.name for path in output.parent.iterdir()) == [*names, "shot.wav"]
+
+
 def test_preview_shows_the_face_that_speaks(
     video: Path, speeches: dict[str, Path], models: Models, tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ def _lowered(arrangement: Arrangement, peak: float) -> tuple[Arrangement, str]:
 
 def lines_path(output: Path) -> Path:
     """Return where the mix of an output's lines lies until the output is whole."""
-    return partial_path(output.with_name(f"{output.name}.lines.w64"))
+    return _beside(output, ".lines.w64")
 
 
 def mixed_path(output: Path) -> Path:
@@ -124,8 +124,13 @@ def mixed_path(output: Path) -> Path:
         >>> mixed_path(Path("films/out.mp4")).name
         '.out.mp4.partial.w64'
     """
+    return _beside(output, ".w64")
+
+
+def _beside(output: Path, ending: str) -> Path:
+    """Return a hidden name beside what is put in place: a sequence's folder is made last."""
     place = place_of(output)
-    return partial_path(place.with_name(f"{place.name}.w64"))
+    return partial_path(place.with_name(place.name + ending))
 
 
 def mix(
