@@ -14,7 +14,6 @@ from dubcli.config import DubOptions
 from dubcli.loading import RENDERER, Models
 from dubcli.media.prefetch import prefetch
 from dubcli.media.reader import FrameReader
-from dubcli.networks.precision import has_fast_bfloat16
 from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.pipeline.analysis import Speaker
 from dubcli.pipeline.clock import Clock
@@ -44,7 +43,7 @@ def adapted_models(
         info: The video, which is decoded once more.
         speaker: Who is dubbed.
         coverage: Where the face can be used.
-        options: ``adapt`` steps, in its ``precision``.
+        options: ``adapt`` steps.
         clock: Takes the seconds of "gather" and "adapt".
         warnings: Says so where there are too few frames to learn from.
 
@@ -66,8 +65,7 @@ def adapted_models(
         own = gather(watched, wanted, speaker.analysis, speaker.person)
     network = copy.deepcopy(models.renderer)
     steps = options.adapt
-    bfloat16 = options.precision != "float32" and has_fast_bfloat16(models.device)
-    tuning = adapt(network, own, models.morphable, steps, bfloat16=bfloat16)
+    tuning = adapt(network, own, models.morphable, steps, bfloat16=models.bfloat16)
     for _ in clock.watch("adapt", tuning, steps):
         pass
     entry = _entry(network, models.checkpoints, steps, len(own))
