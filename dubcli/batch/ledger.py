@@ -32,6 +32,19 @@ from dubcli.report.write import unfinished
 OnJob = Callable[[JobStatus, Progress | None], None]
 
 
+def report_of(job: Job, kind: str | None) -> Path | None:
+    """Return where a job's QC report of a kind lies: beside its file or folder; None: nowhere.
+
+    Example:
+        >>> from dubcli.config import DEFAULTS
+        >>> job = Job(Path("a.mov"), Path("a.wav"), Path("out/a.mov"), DEFAULTS)
+        >>> report_of(job, "html").name
+        'a.mov.html'
+    """
+    place = place_of(job.output)
+    return None if kind is None else place.with_name(f"{place.name}.{kind}")
+
+
 @dataclass(slots=True, eq=False)
 class Ledger:
     """The jobs of one run: what waits, and what happened. Whoever works takes jobs from here."""
@@ -57,7 +70,7 @@ class Ledger:
         while self._waiting:
             job = self._waiting.popleft()
             known = self._known[job.output]
-            report = job.report(self.options.report)
+            report = report_of(job, self.options.report)
             if refusal := _refusal(job, known, report):  # it has come since the batch began
                 self.close(job, Outcome(FAILED, message=refusal, exit_code=InputError.exit_code))
                 continue
@@ -116,7 +129,7 @@ def open_ledger(plan: Plan, options: BatchOptions, on_job: OnJob | None) -> Iter
         standing = Standing(plan.folder, read_events(plan.folder))
         known = {job.output: standing.of(job.output) for job in plan.jobs}
         refusals = [
-            _refusal(job, known[job.output], job.report(options.report)) for job in plan.jobs
+            _refusal(job, known[job.output], report_of(job, options.report)) for job in plan.jobs
         ]
         if foreign := [sentence for sentence in refusals if sentence]:
             raise CollectedInputError(plan.folder, foreign)
@@ -147,7 +160,7 @@ def _is_whole(job: Job, known: JobStatus) -> bool:
 
 def _sweep(plan: Plan, standing: Standing, report: str | None) -> None:
     """Remove what a killed batch has left half written; finished parts stay."""
-    for path in filter(None, (job.report(report) for job in plan.jobs)):
+    for path in filter(None, (report_of(job, report) for job in plan.jobs)):
         for left in unfinished(path):
             left.unlink(missing_ok=True)
     for output in (*standing.begun(), *(job.output for job in plan.jobs)):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from dubcli.config import DubOptions
 from dubcli.line import Line
-from dubcli.media.outputs import place_of
 
 QUEUED, STARTED, DONE, SKIPPED, FAILED = "queued", "started", "done", "skipped", "failed"
 BATCH = "batch"  # the event with which a run begins
@@ -22,17 +21,6 @@ class Job:
     output: Path
     options: DubOptions
     also: tuple[Line, ...] = ()  # further lines
-
-    def report(self, kind: str | None) -> Path | None:
-        """Return where a QC report of a kind lies: beside the file or folder; None: nowhere.
-
-        Example:
-            >>> job = Job(Path("a.mov"), Path("a.wav"), Path("out/a.mov"), DubOptions())
-            >>> job.report("html").name
-            'a.mov.html'
-        """
-        place = place_of(self.output)
-        return None if kind is None else place.with_name(f"{place.name}.{kind}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dubcli.batch import worker as module
+from dubcli.batch.ledger import report_of
 from dubcli.batch.records import DONE, FAILED, SKIPPED, Job
 from dubcli.batch.worker import Dubber, Task
 from dubcli.config import DEFAULTS, CacheOptions, DubOptions
@@ -124,7 +125,7 @@ def test_done_job_is_done_again_where_its_report_is_missing(
     job: Job, dubbed: list[DubOptions]
 ) -> None:
     first = Dubber(DEFAULTS, WEIGHTS).attempt(Task(job, "", replace=False), print)
-    page = job.report("json")
+    page = report_of(job, "json")
     assert page is not None
     task = Task(job, first.fingerprint, replace=True, report=page)
     assert Dubber(DEFAULTS, WEIGHTS).attempt(task, print).state == DONE

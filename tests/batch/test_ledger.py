@@ -1,9 +1,10 @@
-"""Where a job's files lie."""
+"""Where the files of a batch's jobs lie."""
 
 from pathlib import Path
 
 import pytest
 
+from dubcli.batch.ledger import report_of
 from dubcli.batch.records import Job
 from dubcli.config import DubOptions
 
@@ -18,5 +19,5 @@ from dubcli.config import DubOptions
 )
 def test_report_lies_beside_what_is_put_in_place(output: str, report: str) -> None:
     job = Job(Path("a.mov"), Path("a.wav"), Path(output), DubOptions())
-    assert job.report("html") == Path(report)
-    assert job.report(None) is None
+    assert report_of(job, "html") == Path(report)
+    assert report_of(job, None) is None
