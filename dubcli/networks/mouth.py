@@ -1,9 +1,13 @@
 """A small network that sharpens the mouth after the renderer, and the critic that teaches it.
 
-Letters: B batch, H, W the rendered window, h, w the mouth's box (72 x 96), C latent channels.
+Letters: B batch, H, W the rendered window, h, w the mouth's box (72 x 96), C latent channels, K
+mouths.
 
 The renderer's decoder is cheap because it works on the whole lower face; what people look at is the
-mouth. A U-Net of three levels works there alone: about 15 ms on a CPU core.
+mouth. A U-Net of three levels works there alone. Attention averages what its references show, and
+teeth that are averaged are a grey band. So the network also sees the mouths that are most like the
+wanted one, carried to where the teeth are (``geometry.teeth``), and chooses for each pixel among
+them and the rendered picture, before it corrects the choice.
 """
 
 from dataclasses import dataclass
@@ -14,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 BOX_ROWS, BOX_COLUMNS = 72, 96  # pixels around the lips' middle
+MOUTHS = 3  # K, mouths of reference frames to choose from
+CARRIED = 8  # channels of one: picture and inside, moved with the head, and again with the chin
 GRID = 4  # the box lies on the grid of the renderer's tokens, so that it never slides under them
 EDGE = 9  # pixels over which the correction fades in from the lip mask's edge
 
@@ -58,18 +64,23 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
+PLAIN = 3 + 3 + 3 + 1  # channels: rendered picture, warp, target PNCC, lip mask
+CHOICES = 1 + 2 * MOUTHS  # for each pixel: the rendered picture, each mouth moved in two ways
+PREFERRED = 3.0  # by how much the rendered picture is preferred before any training
+
+
 class MouthRefiner(nn.Module):
-    """U-Net from the rendered mouth, its warp, its geometry and its latent to a correction."""
+    """U-Net from the rendered mouth, its geometry and carried mouths to a choice and correction."""
 
     def __init__(self, latent_channels: int, width: int) -> None:
-        """Start as nothing: the last layer is zero.
+        """Start with three quarters of the rendered picture everywhere: the last layer is zero.
 
         Args:
             latent_channels: C, of the latent at a quarter of the size.
             width: Channels at full size; twice and four times as many below.
         """
         super().__init__()
-        self.at_full = _double(3 + 3 + 3 + 1, width)
+        self.at_full = _double(PLAIN + MOUTHS * CARRIED, width)
         self.at_half = _double(width, 2 * width)
         self.at_quarter = _double(2 * width + latent_channels, 4 * width)
         self.at_bottom = _double(4 * width, 4 * width)
@@ -77,15 +88,17 @@ class MouthRefiner(nn.Module):
         self.join_half = _double(4 * width, 2 * width)
         self.up_full = nn.Conv2d(2 * width, 4 * width, 3, 1, 1)
         self.join_full = _double(2 * width, width)
-        self.out = nn.Conv2d(width, 3, 3, 1, 1)
+        self.out = nn.Conv2d(width, 3 + CHOICES, 3, 1, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.out.bias.data[3] = PREFERRED  # type: ignore[union-attr]
 
     def forward(self, pixels: Tensor, latent: Tensor) -> Tensor:
-        """Return the correction.
+        """Return what is to be added to the rendered picture.
 
         Args:
-            pixels: Rendered picture, warp, target PNCC and lip mask of the box, [B, 10, h, w].
+            pixels: Rendered picture, warp, target PNCC and lip mask of the box, then K mouths from
+                ``teeth.carry``, [B, 10 + 8 K, h, w].
             latent: What attention found there, [B, C, h/4, w/4].
 
         Returns:
@@ -97,8 +110,11 @@ class MouthRefiner(nn.Module):
         quarter = quarter + self.at_bottom(quarter)
         half = self.join_half(torch.cat([half, F.pixel_shuffle(self.up_half(quarter), 2)], 1))
         full = self.join_full(torch.cat([full, F.pixel_shuffle(self.up_full(half), 2)], 1))
-        correction: Tensor = self.out(full)
-        return correction
+        correction, logits = self.out(full).split((3, CHOICES), 1)
+        share = logits.float().softmax(1)[:, 1:, None]  # [B, 2 K, 1, h, w]
+        carried = pixels[:, PLAIN:].view(len(pixels), 2 * MOUTHS, -1, *pixels.shape[2:])[:, :, :3]
+        change: Tensor = (share * (carried - pixels[:, None, :3])).sum(1) + correction
+        return change
 
 
 def soft_edge(lip_mask: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class MouthTraining:
 class Mouth:
     """What the frozen renderer made of one sample, the mouth's box alone, in half precision."""
 
-    pixels: Tensor  # [10, h, w] what the refiner sees
+    pixels: Tensor  # [10 + 8 K, h, w] what the refiner sees
     latent: Tensor  # [C, h/4, w/4]
     edge: Tensor  # [1, h, w] where its correction counts
     truth: Tensor  # [3, h, w]
@@ -85,7 +85,7 @@ def mouth_of_sample(renderer: DualAttentionRenderer, sample: Sample) -> Mouth:
         rendered = render_sample(renderer, sample)
     renderer.refiner = plain
     lips = sample.lip_mask * sample.face_mask
-    pixels, latent = refiner_inputs(rendered, sample.pncc, lips)
+    pixels, latent = refiner_inputs(rendered, sample.pncc, lips, sample.mouths)
     box = mouth_box(lips)
     parts = (pixels, latent, box.cut(soft_edge(lips))[None], box.cut(sample.picture))
     return Mouth(*(part.half() for part in parts))
@@ -149,7 +149,7 @@ def losses(
     detached, so that one descent serves both.
     """
     pixels, latent, edge, truth = (
-        torch.stack([getattr(mouth, name) for mouth in batch]).float()
+        torch.stack([getattr(mouth, name).float() for mouth in batch])  # autocast stacks no halves
         for name in ("pixels", "latent", "edge", "truth")
     )
     made = refined(both.refiner, pixels, latent, edge)

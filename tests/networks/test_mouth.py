@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,9 @@ from dubcli.networks.mouth import (
     BOX_ROWS,
     EDGE,
     GRID,
+    MOUTHS,
+    PLAIN,
+    PREFERRED,
     MouthCritic,
     MouthRefiner,
     mouth_box,
@@ -64,6 +69,10 @@ def renderer(channels: int) -> DualAttentionRenderer:
     return DualAttentionRenderer(RendererHyper(refiner_channels=channels)).eval()
 
 
+def carried_mouths() -> Tensor:
+    return torch.rand(8 * MOUTHS, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(4))
+
+
 def rendered_window() -> tuple[Rendered, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     picture, warp, pncc = (torch.rand(3, HEIGHT, WIDTH, generator=generator) for _ in range(3))
@@ -72,15 +81,40 @@ def rendered_window() -> tuple[Rendered, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def test_untrained_refiner_changes_nothing() -> None:
+def test_untrained_refiner_prefers_the_rendered_picture_and_mixes_in_all_mouths_alike() -> None:
     rendered, pncc, mask = rendered_window()
-    assert torch.equal(renderer(8).refine(rendered, pncc, mask).image, rendered.image)
+    mouths = carried_mouths()
+    image = renderer(8).refine(rendered, pncc, mask, mouths).image
+    others = 2 * MOUTHS
+    share = 1 / (math.exp(PREFERRED) + others)
+    mean = mouths.view(others, 4, HEIGHT, WIDTH)[:, :3].mean(0)
+    wanted = rendered.image + soft_edge(mask) * others * share * (mean - rendered.image)
+    torch.testing.assert_close(image, wanted)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("choice", range(2 * MOUTHS))
+def test_a_refiner_that_chooses_a_mouth_shows_its_pixels(choice: int) -> None:
+    rendered, pncc, mask = rendered_window()
+    mouths, network = carried_mouths(), renderer(8)
+    assert network.refiner is not None
+    network.refiner.out.bias[4 + choice] = 100.0  # type: ignore[index]
+    image = network.refine(rendered, pncc, mask, mouths).image
+    inside = soft_edge(mask) == 1
+    chosen = mouths[4 * choice : 4 * choice + 3]
+    torch.testing.assert_close(image[:, inside], chosen[:, inside])
+
+
+def test_renderer_with_a_refiner_wants_mouths() -> None:
+    rendered, pncc, mask = rendered_window()
+    with pytest.raises(ValueError, match="mouths"):
+        renderer(8).refine(rendered, pncc, mask, None)
 
 
 @torch.no_grad()
 def test_renderer_without_a_refiner_leaves_its_picture() -> None:
     rendered, pncc, mask = rendered_window()
-    assert renderer(0).refine(rendered, pncc, mask) is rendered
+    assert renderer(0).refine(rendered, pncc, mask, None) is rendered
 
 
 @torch.no_grad()
@@ -89,18 +123,21 @@ def test_refiner_changes_the_lips_alone_and_not_the_picture_it_was_given() -> No
     before = rendered.image.clone()
     network = renderer(8)
     assert network.refiner is not None
-    network.refiner.out.bias.fill_(0.25)  # type: ignore[union-attr]
-    after = network.refine(rendered, pncc, mask).image
+    network.refiner.out.bias[:3] = 0.25  # type: ignore[index]
+    network.refiner.out.bias[3] = 100.0  # type: ignore[index]  # the rendered picture
+    after = network.refine(rendered, pncc, mask, carried_mouths()).image
     torch.testing.assert_close(after - before, (0.25 * soft_edge(mask)).expand(3, -1, -1))
     assert torch.equal(rendered.image, before)
 
 
 @torch.no_grad()
-def test_refiner_sees_picture_warp_geometry_and_lips_in_this_order() -> None:
+def test_refiner_sees_picture_warp_geometry_lips_and_mouths_in_this_order() -> None:
     rendered, pncc, mask = rendered_window()
-    pixels, latent = refiner_inputs(rendered, pncc, mask)
+    mouths = carried_mouths()
+    pixels, latent = refiner_inputs(rendered, pncc, mask, mouths)
     box = mouth_box(mask)
-    for start, part in ((0, rendered.image), (3, rendered.warp), (6, pncc), (9, mask[None])):
+    plain = ((0, rendered.image), (3, rendered.warp), (6, pncc), (9, mask[None]))
+    for start, part in (*plain, (PLAIN, mouths)):
         assert torch.equal(pixels[start : start + len(part)], box.cut(part))
     assert torch.equal(latent, box.cut(rendered.latent, 4))
 
@@ -110,7 +147,8 @@ def test_refiner_reaches_its_latent_once_its_last_layer_is_not_zero() -> None:
     refiner = MouthRefiner(4, 8)
     torch.nn.init.normal_(refiner.out.weight)
     latent = torch.rand(1, 4, BOX_ROWS // 4, BOX_COLUMNS // 4, requires_grad=True)
-    refiner(torch.rand(1, 10, BOX_ROWS, BOX_COLUMNS), latent).sum().backward()
+    pixels = torch.rand(1, PLAIN + 8 * MOUTHS, BOX_ROWS, BOX_COLUMNS)
+    refiner(pixels, latent).sum().backward()
     assert latent.grad is not None
     assert (latent.grad != 0).any()
 
