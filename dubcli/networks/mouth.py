@@ -10,6 +10,7 @@ wanted one, carried to where the teeth are (``geometry.teeth``), and chooses for
 them and the rendered picture, before it corrects the choice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +67,8 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
 
 PLAIN = 3 + 3 + 3 + 1  # channels: rendered picture, warp, target PNCC, lip mask
 CHOICES = 1 + 2 * MOUTHS  # for each pixel: the rendered picture, each mouth moved in two ways
-PREFERRED = 3.0  # by how much the rendered picture is preferred before any training
+PREFERRED = 0.75  # by how much the rendered picture is preferred before any training
+SHARP = 4.0  # scale of the choice: a mixture of mouths that differ is as soft as what it replaces
 
 
 class MouthRefiner(nn.Module):
@@ -111,7 +113,7 @@ class MouthRefiner(nn.Module):
         half = self.join_half(torch.cat([half, F.pixel_shuffle(self.up_half(quarter), 2)], 1))
         full = self.join_full(torch.cat([full, F.pixel_shuffle(self.up_full(half), 2)], 1))
         correction, logits = self.out(full).split((3, CHOICES), 1)
-        share = logits.float().softmax(1)[:, 1:, None]  # [B, 2 K, 1, h, w]
+        share = (SHARP * logits.float()).softmax(1)[:, 1:, None]  # [B, 2 K, 1, h, w]
         carried = pixels[:, PLAIN:].view(len(pixels), 2 * MOUTHS, -1, *pixels.shape[2:])[:, :, :3]
         change: Tensor = (share * (carried - pixels[:, None, :3])).sum(1) + correction
         return change
@@ -125,26 +127,46 @@ def soft_edge(lip_mask: Tensor) -> Tensor:
 
 
 class MouthCritic(nn.Module):
-    """Tells real mouths from rendered ones, patch by patch, given the geometry (Isola et al. 2017).
+    """Tells real mouths from rendered ones, place by place, given the geometry.
 
+    It sees the features of a network that was trained on much else and stays as it is (Sauer et al.
+    2021, "Projected GANs Converge Faster"): on pixels alone it learned nothing in a short training.
     Spectral normalisation (Miyato et al. 2018) keeps it from winning too early.
     """
 
-    def __init__(self, width: int = 32) -> None:
-        """Build four convolutions; a patch is about 30 pixels wide."""
-        super().__init__()
-        sizes = ((3 + 3 + 1, width, 2), (width, 2 * width, 2), (2 * width, 4 * width, 1))
-        layers: list[nn.Module] = []
-        for inputs, outputs, stride in sizes:
-            layers += [
-                spectral_norm(nn.Conv2d(inputs, outputs, 4, stride, 1)),
-                nn.LeakyReLU(0.2),
-            ]
-        layers.append(spectral_norm(nn.Conv2d(4 * width, 1, 4, 1, 1)))
-        self.layers = nn.Sequential(*layers)
+    def __init__(self, sizes: Sequence[int], width: int = 64) -> None:
+        """Build three convolutions for each map of features.
 
-    def forward(self, picture: Tensor, pncc: Tensor, lip_mask: Tensor) -> Tensor:
-        """Return how real each patch looks, [B, 3 or 1, h, w] each -> [B, 1, h', w']."""
-        inside = torch.cat([picture * 2 - 1, pncc, lip_mask], 1)
-        scores: Tensor = self.layers(inside)
-        return scores
+        Args:
+            sizes: Channels of the maps.
+            width: Channels of the convolutions.
+        """
+        super().__init__()
+        self.scorers = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(size + 3 + 1, width, 1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, width, 3, 1, 1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, 1, 1)),
+            )
+            for size in sizes
+        )
+
+    def forward(self, features: Sequence[Tensor], pncc: Tensor, lip_mask: Tensor) -> Tensor:
+        """Return how real each place looks.
+
+        Args:
+            features: Maps of the box, [B, C, h', w'] each, of about unit size.
+            pncc: [B, 3, h, w].
+            lip_mask: [B, 1, h, w].
+
+        Returns:
+            Scores of all places in all maps, [B, P].
+        """
+        geometry = torch.cat([pncc, lip_mask], 1)
+        scores = [
+            scorer(torch.cat([seen, F.interpolate(geometry, seen.shape[-2:], mode="area")], 1))
+            for scorer, seen in zip(self.scorers, features, strict=True)
+        ]
+        return torch.cat([score.flatten(1) for score in scores], 1)

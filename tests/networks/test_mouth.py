@@ -12,6 +12,7 @@ from dubcli.networks.mouth import (
     MOUTHS,
     PLAIN,
     PREFERRED,
+    SHARP,
     MouthCritic,
     MouthRefiner,
     mouth_box,
@@ -86,7 +87,7 @@ def test_untrained_refiner_prefers_the_rendered_picture_and_mixes_in_all_mouths_
     mouths = carried_mouths()
     image = renderer(8).refine(rendered, pncc, mask, mouths).image
     others = 2 * MOUTHS
-    share = 1 / (math.exp(PREFERRED) + others)
+    share = 1 / (math.exp(SHARP * PREFERRED) + others)
     mean = mouths.view(others, 4, HEIGHT, WIDTH)[:, :3].mean(0)
     wanted = rendered.image + soft_edge(mask) * others * share * (mean - rendered.image)
     torch.testing.assert_close(image, wanted)
@@ -153,17 +154,28 @@ def test_refiner_reaches_its_latent_once_its_last_layer_is_not_zero() -> None:
     assert (latent.grad != 0).any()
 
 
-def test_critic_scores_patches_and_does_not_grow_with_its_weights() -> None:
+def test_critic_scores_places_and_does_not_grow_with_its_weights() -> None:
     """Spectral normalisation: ten times the weights give the same scores."""
     torch.manual_seed(3)
-    critic = MouthCritic(8)
-    inputs = [torch.rand(2, n, BOX_ROWS, BOX_COLUMNS) for n in (3, 3, 1)]
+    critic = MouthCritic((12, 20), 8)
+    maps = [torch.rand(2, 12, BOX_ROWS // 2, BOX_COLUMNS // 2), torch.rand(2, 20, 18, 24)]
+    geometry = torch.rand(2, 3, BOX_ROWS, BOX_COLUMNS), torch.rand(2, 1, BOX_ROWS, BOX_COLUMNS)
     for _ in range(20):  # the power iteration settles
-        critic(*inputs)
+        critic(maps, *geometry)
     critic.eval()
     with torch.no_grad():
-        before = critic(*inputs)
-        assert before.shape[:2] == (2, 1)
-        assert before.shape[-1] > 1
-        critic.layers[0].parametrizations.weight.original.mul_(10)
-    torch.testing.assert_close(critic(*inputs), before, rtol=1e-3, atol=1e-4)
+        before = critic(maps, *geometry)
+        assert before.shape == (2, 36 * 48 + 18 * 24)
+        critic.scorers[1][0].parametrizations.weight.original.mul_(10)
+    torch.testing.assert_close(critic(maps, *geometry), before, rtol=1e-3, atol=1e-4)
+
+
+def test_critic_hears_of_each_map_and_of_the_geometry() -> None:
+    torch.manual_seed(3)
+    critic = MouthCritic((4, 4), 8).eval()
+    maps = [torch.rand(1, 4, 6, 8, requires_grad=True) for _ in "ab"]
+    pncc, lips = (torch.rand(1, n, 12, 16, requires_grad=True) for n in (3, 1))
+    critic(maps, pncc, lips).sum().backward()
+    for seen in (*maps, pncc, lips):
+        assert seen.grad is not None
+        assert (seen.grad != 0).any()

@@ -11,7 +11,7 @@ from dubcli.networks.precision import mixed
 from dubcli.records import Bytes
 from dubcli.training import mouth
 from dubcli.training.mouth import JudgedMouth, Mouth, MouthPool, MouthTraining, RefinerAndCritic
-from dubcli.training.perceptual import perceptual_loss
+from dubcli.training.perceptual import CHANNELS, perceptual_loss
 
 LATENT = 4
 SEEN = PLAIN + CARRIED * MOUTHS  # channels
@@ -30,10 +30,19 @@ def random_mouth(generator: np.random.Generator) -> Mouth:
 
 
 class Features(nn.Module):
-    """Stands in for VGG: the picture and its half."""
+    """Stands in for VGG: pictures of as many channels, each half the size of the one before."""
 
     def forward(self, rgb: torch.Tensor) -> list[torch.Tensor]:
-        return [rgb, F.avg_pool2d(rgb, 2)]
+        halves = [rgb, F.avg_pool2d(rgb, 2), F.avg_pool2d(rgb, 4)]
+        return [
+            half.repeat(1, 1 + count // 3, 1, 1)[:, :count]
+            for half, count in zip(halves, CHANNELS, strict=True)
+        ]
+
+
+def difference(made: Bytes, true: Bytes) -> float:
+    """Return a distance of pictures that stands in for ST-LPIPS."""
+    return float(np.abs(made.astype(float) - true).mean())
 
 
 @pytest.fixture
@@ -142,11 +151,13 @@ def test_judging_measures_lips_and_the_open_mouth_and_skips_closed_ones() -> Non
         None,
         [judged(off, true, open_), judged(off, true, closed.astype(np.uint8))],
         Features(),  # type: ignore[arg-type]
+        difference,  # type: ignore[arg-type]
     )
     assert figures.lip_psnr == pytest.approx(10 * np.log10(255**2 / 100), abs=1e-3)
     assert figures.inner_psnr == pytest.approx(figures.lip_psnr)
     assert figures.inner_detail == pytest.approx(1.0, abs=1e-6)
     assert figures.perceptual > 0
+    assert figures.st_lpips == pytest.approx(10)
     assert np.array_equal(pictures[0][0], true)
     assert np.array_equal(pictures[0][2], off)
 
@@ -155,8 +166,8 @@ def test_untrained_refiner_is_judged_like_no_refiner_where_all_mouths_agree() ->
     rng = np.random.default_rng(1)
     made, true = (rng.integers(0, 255, (BOX_ROWS, BOX_COLUMNS, 3)).astype(np.uint8) for _ in "ab")
     one = judged(made, true, np.ones((BOX_ROWS, BOX_COLUMNS), np.uint8))
-    plain, _ = mouth.judge(None, [one], Features())  # type: ignore[arg-type]
-    with_one, _ = mouth.judge(MouthRefiner(LATENT, 4), [one], Features())  # type: ignore[arg-type]
+    plain, _ = mouth.judge(None, [one], Features(), difference)  # type: ignore[arg-type]
+    with_one, _ = mouth.judge(MouthRefiner(LATENT, 4), [one], Features(), difference)  # type: ignore[arg-type]
     for name, value in asdict(plain).items():
         assert asdict(with_one)[name] == pytest.approx(value, rel=1e-4), name
     assert replace(plain, perceptual=0.0) != plain
