@@ -148,12 +148,12 @@ class MouthCritic(nn.Module):
                 nn.LeakyReLU(0.2),
                 spectral_norm(nn.Conv2d(width, width, 3, 1, 1)),
                 nn.LeakyReLU(0.2),
-                spectral_norm(nn.Conv2d(width, 1, 1)),
+                nn.Conv2d(width, 1, 1),  # free to scale: real and made differ by little
             )
             for size in sizes
         )
 
-    def forward(self, features: Sequence[Tensor], pncc: Tensor, lip_mask: Tensor) -> Tensor:
+    def forward(self, features: Sequence[Tensor], pncc: Tensor, lip_mask: Tensor) -> list[Tensor]:
         """Return how real each place looks.
 
         Args:
@@ -162,11 +162,10 @@ class MouthCritic(nn.Module):
             lip_mask: [B, 1, h, w].
 
         Returns:
-            Scores of all places in all maps, [B, P].
+            A map of scores for each of features, [B, 1, h', w'].
         """
         geometry = torch.cat([pncc, lip_mask], 1)
-        scores = [
+        return [
             scorer(torch.cat([seen, F.interpolate(geometry, seen.shape[-2:], mode="area")], 1))
             for scorer, seen in zip(self.scorers, features, strict=True)
         ]
-        return torch.cat([score.flatten(1) for score in scores], 1)

@@ -165,7 +165,7 @@ def test_critic_scores_places_and_does_not_grow_with_its_weights() -> None:
     critic.eval()
     with torch.no_grad():
         before = critic(maps, *geometry)
-        assert before.shape == (2, 36 * 48 + 18 * 24)
+        assert [score.shape for score in before] == [(2, 1, 36, 48), (2, 1, 18, 24)]
         critic.scorers[1][0].parametrizations.weight.original.mul_(10)
     torch.testing.assert_close(critic(maps, *geometry), before, rtol=1e-3, atol=1e-4)
 
@@ -175,7 +175,7 @@ def test_critic_hears_of_each_map_and_of_the_geometry() -> None:
     critic = MouthCritic((4, 4), 8).eval()
     maps = [torch.rand(1, 4, 6, 8, requires_grad=True) for _ in "ab"]
     pncc, lips = (torch.rand(1, n, 12, 16, requires_grad=True) for n in (3, 1))
-    critic(maps, pncc, lips).sum().backward()
+    torch.stack([score.sum() for score in critic(maps, pncc, lips)]).sum().backward()
     for seen in (*maps, pncc, lips):
         assert seen.grad is not None
         assert (seen.grad != 0).any()
