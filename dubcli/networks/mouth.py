@@ -96,7 +96,11 @@ class MouthRefiner(nn.Module):
         self.out.bias.data[3] = PREFERRED  # type: ignore[union-attr]
 
     def forward(self, pixels: Tensor, latent: Tensor) -> Tensor:
-        """Return what is to be added to the rendered picture.
+        """Return what is to be added to the rendered picture, [B, 3, h, w]; see ``choose``."""
+        return self.choose(pixels, latent)[0]
+
+    def choose(self, pixels: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is to be added to the rendered picture, and how much of each mouth shows.
 
         Args:
             pixels: Rendered picture, warp, target PNCC and lip mask of the box, then K mouths from
@@ -104,7 +108,8 @@ class MouthRefiner(nn.Module):
             latent: What attention found there, [B, C, h/4, w/4].
 
         Returns:
-            [B, 3, h, w].
+            [B, 3, h, w], and shares of K mouths moved with the head and with the chin, in the order
+            of ``pixels``, [B, 2 K, h, w].
         """
         full = self.at_full(pixels * 2 - 1)
         half = self.at_half(F.avg_pool2d(full, 2))
@@ -113,10 +118,10 @@ class MouthRefiner(nn.Module):
         half = self.join_half(torch.cat([half, F.pixel_shuffle(self.up_half(quarter), 2)], 1))
         full = self.join_full(torch.cat([full, F.pixel_shuffle(self.up_full(half), 2)], 1))
         correction, logits = self.out(full).split((3, CHOICES), 1)
-        share = (SHARP * logits.float()).softmax(1)[:, 1:, None]  # [B, 2 K, 1, h, w]
+        share = (SHARP * logits.float()).softmax(1)[:, 1:]
         carried = pixels[:, PLAIN:].view(len(pixels), 2 * MOUTHS, -1, *pixels.shape[2:])[:, :, :3]
-        change: Tensor = (share * (carried - pixels[:, None, :3])).sum(1) + correction
-        return change
+        chosen = (share[:, :, None] * (carried - pixels[:, None, :3])).sum(1)
+        return chosen + correction, share
 
 
 def soft_edge(lip_mask: Tensor) -> Tensor:

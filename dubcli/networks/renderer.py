@@ -72,6 +72,7 @@ class Rendered:
     image: Tensor  # [3, H, W] in [0, 1], the surroundings outside the mask
     warp: Tensor  # [3, H, W] the attended pixels alone, before the decoder
     latent: Tensor  # [C, h, w] what attention found beside the pixels
+    choice: Tensor | None = None  # [2 K, H, W] how much of each carried mouth the refiner shows
 
 
 def join(parts: list[References]) -> References:
@@ -359,10 +360,13 @@ class DualAttentionRenderer(nn.Module):
             raise ValueError("this renderer has a refiner, which needs the references' mouths")
         box = mouth_box(lip_mask)
         pixels, latent = refiner_inputs(rendered, target_pncc, lip_mask, mouths)
-        correction = self.refiner(pixels[None], latent[None])[0]
+        correction, share = self.refiner.choose(pixels[None], latent[None])
+        edge = box.cut(soft_edge(lip_mask))
         image = rendered.image.clone()
-        box.cut(image).add_(correction * box.cut(soft_edge(lip_mask)))
-        return Rendered(image, rendered.warp, rendered.latent)
+        box.cut(image).add_(correction[0] * edge)
+        choice = share.new_zeros(share.shape[1], *lip_mask.shape)
+        box.cut(choice).copy_(share[0] * edge)
+        return Rendered(image, rendered.warp, rendered.latent, choice)
 
 
 def refiner_inputs(
