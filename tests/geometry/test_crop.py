@@ -416,9 +416,7 @@ def test_finer_details_lie_where_they_belong_and_not_over_the_frames_own() -> No
     crop = Crop(np.array([[0.5, 0, 40.0], [0, 0.5, 40.0]], np.float32), CROP_SIZE)
     dot = np.zeros((21, 21, 3), np.float32)
     dot[10, 10] = 60
-    to_crop = np.array(
-        [[0.5, 0, 95.0], [0, 0.5, 105.0]], np.float32
-    )
+    to_crop = np.array([[0.5, 0, 95.0], [0, 0.5, 105.0]], np.float32)
     at = (120, 140)  # whose centre, (100.25, 110.25) in the crop, is where the dot's middle goes
     patch = np.full((CROP_SIZE, CROP_SIZE, 3), 100, np.float32)
     weight = np.zeros((CROP_SIZE, CROP_SIZE), np.float32)
