@@ -17,6 +17,7 @@ from dubcli.networks.mouth import (
     MouthRefiner,
     mouth_box,
     soft_edge,
+    without_weave,
 )
 from dubcli.networks.renderer import DualAttentionRenderer, Rendered, RendererHyper, refiner_inputs
 
@@ -63,6 +64,16 @@ def test_soft_edge_is_full_inside_and_nothing_outside_the_lips() -> None:
     inside[60 + EDGE : 90 - EDGE, 80 + EDGE : 130 - EDGE] = 1
     assert (edge[inside > 0] == 1).all()
     assert ((edge >= 0) & (edge <= 1)).all()
+
+
+def test_weave_is_taken_out_and_what_is_even_stays() -> None:
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(10), indexing="ij")
+    for weave in ((rows + columns) % 2, rows % 2, columns % 2):
+        found = without_weave((0.3 + weave)[None, None])
+        inside = found[..., 1:-1, 1:-1]
+        torch.testing.assert_close(inside, torch.full_like(inside, 0.8))
+    slope = (rows + 2.0 * columns)[None, None]
+    torch.testing.assert_close(without_weave(slope)[..., 1:-1, 1:-1], slope[..., 1:-1, 1:-1])
 
 
 def renderer(channels: int) -> DualAttentionRenderer:
