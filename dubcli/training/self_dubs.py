@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from dubcli.checkpoints import models_root, read_manifest
+from dubcli.checkpoints import load_as, read_manifest
 from dubcli.config import CacheOptions, DubOptions, EvaluationOptions
 from dubcli.errors import InputError
 from dubcli.evaluation.evaluate import evaluate
@@ -32,6 +32,8 @@ from dubcli.loading import (
     load_models,
 )
 from dubcli.media.probe import probe_video
+from dubcli.networks.lip_sync import LipSyncNet
+from dubcli.networks.renderer import DualAttentionRenderer, channels_last
 from dubcli.records import Bytes
 from dubcli.stages.samples import SampleMaker
 from dubcli.training.crops import CroppedClip
@@ -152,17 +154,16 @@ def self_dubs(
         InputError: If there is no clip to judge by, or a version has another basis.
         CheckpointError: If a model file is unusable.
     """
-    versions = [load_version(root) for root in (models, *beside)]
+    loaded = load_models(DubOptions(models=models))
     _refuse_other_bases(models, beside)
+    versions = [load_version(root, loaded) for root in (models, *beside)]
     dubs = [Dub(None, COPY), *(Dub(v, mouth) for v in versions for mouth in (OWN, SAID))]
-    loaded = versions[0].models
-    clips = [c for c in read_clips(data) if c.split == "val" and c.set == JUDGED_SET]
+    spoken = [c for c in read_clips(data) if c.split == "val" and c.kind == "speech"]
+    clips = [c for c in spoken if c.set == JUDGED_SET]
     found: list[list[SelfDub]] = []
-    for prepared in prepare_crops(
-        [c for c in clips if c.kind == "speech"], cache, models, loaded.morphable
-    ):
+    kept = Kept(cache / "self-dubs", measuring(models), seconds)
+    for prepared in prepare_crops(clips, cache, models, loaded.morphable):
         if keeps_away(prepared.content):
-            kept = Kept(cache / "self-dubs", measuring(models), seconds)
             measured = measure_clip(prepared.clip, prepared.content, dubs, loaded, models, kept)
             found += [measured] if measured else []
         else:
@@ -172,11 +173,23 @@ def self_dubs(
     return table(dubs, found)
 
 
-def load_version(root: Path) -> Version:
-    """Return a models folder's networks under the folder's name."""
-    entries = read_manifest(models_root(root))
-    loaded = load_models(DubOptions(models=root))
-    return Version(root.name, loaded, entries[RENDERER].sha256, entries[GEOMETRY].sha256)
+def load_version(root: Path, models: Models) -> Version:
+    """Return a folder's renderer and geometry network; all else is as everywhere.
+
+    So the folder may be that of an older dubcli, which lacks what came later.
+
+    Args:
+        root: The folder; the end of its path is the version's name.
+        models: All else.
+    """
+    entries = read_manifest(root)
+    renderer = load_as(root, RENDERER, DualAttentionRenderer)
+    lip_sync = load_as(root, GEOMETRY, LipSyncNet)
+    channels_last(renderer)
+    device = models.device
+    own = replace(models, renderer=renderer.to(device), lip_sync=lip_sync.to(device))
+    name = "/".join(root.parts[-2:])
+    return Version(name, own, entries[RENDERER].sha256, entries[GEOMETRY].sha256)
 
 
 def _refuse_other_bases(models: Path, beside: Sequence[Path]) -> None:
@@ -204,7 +217,7 @@ class Kept:
     """
 
     def __init__(self, folder: Path, measured_by: str, seconds: float) -> None:
-        """Look nowhere yet."""
+        """Keep what all files have in common."""
         self._folder, self._common, self.seconds = folder, f"{measured_by} {seconds} s", seconds
 
     def load(self, clip: Clip, dub: Dub) -> SelfDub | None:
