@@ -10,7 +10,7 @@ import typer
 from dubcli.checkpoints import models_root
 from dubcli.cli.options import CacheOption, DataOption, JsonOption, ModelsOption
 from dubcli.cli.training_display import training_display
-from dubcli.config import DEFAULTS
+from dubcli.config import DEFAULTS, SELF_DUB_S
 
 if TYPE_CHECKING:
     from dubcli.training.self_dubs import SelfDubRow
@@ -20,6 +20,10 @@ BesideOption = Annotated[
     typer.Option(help="Models folder of another version; may be repeated.", show_default="none"),
 ]
 SecondsOption = Annotated[float, typer.Option(min=1.0, help="How much of each clip is dubbed.")]
+MostOption = Annotated[
+    int | None,
+    typer.Option("--clips", min=1, help="How many clips.", show_default="all that are long enough"),
+]
 COLUMNS = {  # heading and format of each figure
     "psnr_db": ("PSNR", ".2f"),
     "ssim": ("SSIM", ".3f"),
@@ -42,14 +46,16 @@ def self_dubs(
     cache: CacheOption,
     models: ModelsOption = DEFAULTS.models,
     beside: BesideOption = None,
-    seconds: SecondsOption = 2.4,
+    seconds: SecondsOption = SELF_DUB_S,
+    clips: MostOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Dub the val clips with their own sound, and measure that as evaluate does."""
     from dubcli.training.self_dubs import self_dubs as run
 
     with training_display():
-        rows = run(data, cache, models_root(models), beside=beside or (), seconds=seconds)
+        root = models_root(models)
+        rows = run(data, cache, root, beside=beside or (), seconds=seconds, most=clips)
     print_self_dubs(rows, as_json=as_json)
 
 

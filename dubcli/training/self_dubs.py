@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from dubcli.checkpoints import load_as, read_manifest
-from dubcli.config import CacheOptions, DubOptions, EvaluationOptions
+from dubcli.config import SELF_DUB_S, CacheOptions, DubOptions, EvaluationOptions
 from dubcli.errors import InputError
 from dubcli.evaluation.evaluate import evaluate
 from dubcli.evaluation.records import Evaluation
@@ -132,7 +132,8 @@ def self_dubs(
     models: Path,
     *,
     beside: Sequence[Path] = (),
-    seconds: float = 2.4,
+    seconds: float = SELF_DUB_S,
+    most: int | None = None,
 ) -> list[SelfDubRow]:
     """Return the table of self-dubs on ``val`` wild.
 
@@ -146,6 +147,7 @@ def self_dubs(
         beside: Folders of other versions, with the same basis.
         seconds: How much of each clip is dubbed, from its beginning; its references come from the
             whole of its crops.
+        most: How many clips are dubbed, of those that are long enough; None: all.
 
     Returns:
         The copy, each version's rows, and the real videos.
@@ -163,6 +165,8 @@ def self_dubs(
     found: list[list[SelfDub]] = []
     kept = Kept(cache / "self-dubs", measuring(models), seconds)
     for prepared in prepare_crops(clips, cache, models, loaded.morphable):
+        if len(found) == most:
+            break
         if keeps_away(prepared.content):
             measured = measure_clip(prepared.clip, prepared.content, dubs, loaded, models, kept)
             found += [measured] if measured else []
