@@ -27,6 +27,7 @@ from dubcli.geometry.morphable import (
     vertices,
 )
 from dubcli.geometry.pncc import PnccRenderer
+from dubcli.geometry.teeth import CHIN_VERTICES, TEETH_DEPTH_CM, MouthPicture, TeethPlace
 from dubcli.records import Analysis, Bytes, Crop, Float
 
 # Rows and columns of the crop that the renderer works on: all that the face mask of a head that
@@ -35,6 +36,7 @@ WINDOW_ROWS = (88, 256)
 WINDOW_COLUMNS = (16, 240)
 ROWS, COLUMNS = slice(*WINDOW_ROWS), slice(*WINDOW_COLUMNS)
 HEIGHT, WIDTH = WINDOW_ROWS[1] - WINDOW_ROWS[0], WINDOW_COLUMNS[1] - WINDOW_COLUMNS[0]
+CORNER_PX = np.array([WINDOW_COLUMNS[0], WINDOW_ROWS[0]], dtype=np.float32)
 HULL_WEIGHT = 0.5  # vertices that follow the mouth at least this much span the face mask
 INNER_MOUTH_DILATION = 2  # pixels around the inner lips on which no texture is carried over
 MOTION_SIGMA = 1.5  # pixels: the motion field has no edge at the jaw line
@@ -131,6 +133,38 @@ class WindowDrawer:
             torch.tensor(float(analysis.scale_px[t])),
         )
         return transform(crop, projected.numpy())
+
+    def teeth(self, analysis: Analysis, t: int, crop: Crop, points_px: Float) -> TeethPlace:
+        """Return where the teeth of frame t's head are, its chin being where the mesh has it.
+
+        Args:
+            analysis: Its identity and pose are read.
+            t: The frame.
+            crop: Of its head.
+            points_px: The mesh in the crop, the frame's own or the one to be rendered, [V, 3].
+        """
+        still = torch.zeros(analysis.beta.shape[1])
+        rest = vertices(self.model, torch.from_numpy(analysis.alpha[t]), still).numpy()
+        middle = (
+            rest[list(INNER_LIP_RING)].mean(axis=0)
+            - TEETH_DEPTH_CM * np.eye(3, dtype=np.float32)[2]
+        )
+        plane = np.concatenate([middle[None], middle + np.eye(3, dtype=np.float32)[:2]])
+        chin = points_px[list(CHIN_VERTICES), :2].mean(axis=0)
+        return TeethPlace(
+            self.in_crop(plane, analysis, t, crop)[:, :2] - CORNER_PX, chin - CORNER_PX
+        )
+
+    def mouth_picture(self, picture: Bytes, points_px: Float, place: TeethPlace) -> MouthPicture:
+        """Return a frame's mouth to be carried to other frames.
+
+        Args:
+            picture: Its crop, [S, S, 3].
+            points_px: Its mesh there, [V, 3].
+            place: Of its teeth.
+        """
+        inside = 255 * hull_mask(points_px[list(INNER_LIP_RING)], 0)
+        return MouthPicture(np.dstack([picture, inside])[ROWS, COLUMNS], place)
 
     def pncc(self, points_px: Float) -> Float:
         """Return the window's PNCC, [V, 3] crop pixels -> [H, W, 3]."""

@@ -1,11 +1,16 @@
 """A small network that sharpens the mouth after the renderer, and the critic that teaches it.
 
-Letters: B batch, H, W the rendered window, h, w the mouth's box (72 x 96), C latent channels.
+Letters: B batch, H, W the rendered window, h, w the mouth's box (72 x 96), C latent channels, K
+mouths.
 
 The renderer's decoder is cheap because it works on the whole lower face; what people look at is the
-mouth. A U-Net of three levels works there alone: about 15 ms on a CPU core.
+mouth. A U-Net of three levels works there alone. Attention averages what its references show, and
+teeth that are averaged are a grey band. So the network also sees the mouths that are most like the
+wanted one, carried to where the teeth are (``geometry.teeth``), and chooses for each pixel among
+them and the rendered picture, before it corrects the choice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 BOX_ROWS, BOX_COLUMNS = 72, 96  # pixels around the lips' middle
+MOUTHS = 3  # K, mouths of reference frames to choose from
+CARRIED = 8  # channels of one: picture and inside, moved with the head, and again with the chin
 GRID = 4  # the box lies on the grid of the renderer's tokens, so that it never slides under them
 EDGE = 9  # pixels over which the correction fades in from the lip mask's edge
 
@@ -58,18 +65,24 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
+PLAIN = 3 + 3 + 3 + 1  # channels: rendered picture, warp, target PNCC, lip mask
+CHOICES = 1 + 2 * MOUTHS  # for each pixel: the rendered picture, each mouth moved in two ways
+PREFERRED = 0.75  # by how much the rendered picture is preferred before any training
+SHARP = 4.0  # scale of the choice: a mixture of mouths that differ is as soft as what it replaces
+
+
 class MouthRefiner(nn.Module):
-    """U-Net from the rendered mouth, its warp, its geometry and its latent to a correction."""
+    """U-Net from the rendered mouth, its geometry and carried mouths to a choice and correction."""
 
     def __init__(self, latent_channels: int, width: int) -> None:
-        """Start as nothing: the last layer is zero.
+        """Start with three quarters of the rendered picture everywhere: the last layer is zero.
 
         Args:
             latent_channels: C, of the latent at a quarter of the size.
             width: Channels at full size; twice and four times as many below.
         """
         super().__init__()
-        self.at_full = _double(3 + 3 + 3 + 1, width)
+        self.at_full = _double(PLAIN + MOUTHS * CARRIED, width)
         self.at_half = _double(width, 2 * width)
         self.at_quarter = _double(2 * width + latent_channels, 4 * width)
         self.at_bottom = _double(4 * width, 4 * width)
@@ -77,15 +90,17 @@ class MouthRefiner(nn.Module):
         self.join_half = _double(4 * width, 2 * width)
         self.up_full = nn.Conv2d(2 * width, 4 * width, 3, 1, 1)
         self.join_full = _double(2 * width, width)
-        self.out = nn.Conv2d(width, 3, 3, 1, 1)
+        self.out = nn.Conv2d(width, 3 + CHOICES, 3, 1, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.out.bias.data[3] = PREFERRED  # type: ignore[union-attr]
 
     def forward(self, pixels: Tensor, latent: Tensor) -> Tensor:
-        """Return the correction.
+        """Return what is to be added to the rendered picture.
 
         Args:
-            pixels: Rendered picture, warp, target PNCC and lip mask of the box, [B, 10, h, w].
+            pixels: Rendered picture, warp, target PNCC and lip mask of the box, then K mouths from
+                ``teeth.carry``, [B, 10 + 8 K, h, w].
             latent: What attention found there, [B, C, h/4, w/4].
 
         Returns:
@@ -97,8 +112,11 @@ class MouthRefiner(nn.Module):
         quarter = quarter + self.at_bottom(quarter)
         half = self.join_half(torch.cat([half, F.pixel_shuffle(self.up_half(quarter), 2)], 1))
         full = self.join_full(torch.cat([full, F.pixel_shuffle(self.up_full(half), 2)], 1))
-        correction: Tensor = self.out(full)
-        return correction
+        correction, logits = self.out(full).split((3, CHOICES), 1)
+        share = (SHARP * logits.float()).softmax(1)[:, 1:, None]  # [B, 2 K, 1, h, w]
+        carried = pixels[:, PLAIN:].view(len(pixels), 2 * MOUTHS, -1, *pixels.shape[2:])[:, :, :3]
+        change: Tensor = (share * (carried - pixels[:, None, :3])).sum(1) + correction
+        return change
 
 
 def soft_edge(lip_mask: Tensor) -> Tensor:
@@ -109,26 +127,46 @@ def soft_edge(lip_mask: Tensor) -> Tensor:
 
 
 class MouthCritic(nn.Module):
-    """Tells real mouths from rendered ones, patch by patch, given the geometry (Isola et al. 2017).
+    """Tells real mouths from rendered ones, place by place, given the geometry.
 
+    It sees the features of a network that was trained on much else and stays as it is (Sauer et al.
+    2021, "Projected GANs Converge Faster"): on pixels alone it learned nothing in a short training.
     Spectral normalisation (Miyato et al. 2018) keeps it from winning too early.
     """
 
-    def __init__(self, width: int = 32) -> None:
-        """Build four convolutions; a patch is about 30 pixels wide."""
-        super().__init__()
-        sizes = ((3 + 3 + 1, width, 2), (width, 2 * width, 2), (2 * width, 4 * width, 1))
-        layers: list[nn.Module] = []
-        for inputs, outputs, stride in sizes:
-            layers += [
-                spectral_norm(nn.Conv2d(inputs, outputs, 4, stride, 1)),
-                nn.LeakyReLU(0.2),
-            ]
-        layers.append(spectral_norm(nn.Conv2d(4 * width, 1, 4, 1, 1)))
-        self.layers = nn.Sequential(*layers)
+    def __init__(self, sizes: Sequence[int], width: int = 64) -> None:
+        """Build three convolutions for each map of features.
 
-    def forward(self, picture: Tensor, pncc: Tensor, lip_mask: Tensor) -> Tensor:
-        """Return how real each patch looks, [B, 3 or 1, h, w] each -> [B, 1, h', w']."""
-        inside = torch.cat([picture * 2 - 1, pncc, lip_mask], 1)
-        scores: Tensor = self.layers(inside)
-        return scores
+        Args:
+            sizes: Channels of the maps.
+            width: Channels of the convolutions.
+        """
+        super().__init__()
+        self.scorers = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(size + 3 + 1, width, 1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, width, 3, 1, 1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, 1, 1)),
+            )
+            for size in sizes
+        )
+
+    def forward(self, features: Sequence[Tensor], pncc: Tensor, lip_mask: Tensor) -> Tensor:
+        """Return how real each place looks.
+
+        Args:
+            features: Maps of the box, [B, C, h', w'] each, of about unit size.
+            pncc: [B, 3, h, w].
+            lip_mask: [B, 1, h, w].
+
+        Returns:
+            Scores of all places in all maps, [B, P].
+        """
+        geometry = torch.cat([pncc, lip_mask], 1)
+        scores = [
+            scorer(torch.cat([seen, F.interpolate(geometry, seen.shape[-2:], mode="area")], 1))
+            for scorer, seen in zip(self.scorers, features, strict=True)
+        ]
+        return torch.cat([score.flatten(1) for score in scores], 1)

@@ -297,6 +297,7 @@ class DualAttentionRenderer(nn.Module):
         lip_mask: Tensor,
         face: References,
         lip: References,
+        mouths: Tensor | None = None,
     ) -> Rendered:
         """Render the lower face of one frame.
 
@@ -309,9 +310,14 @@ class DualAttentionRenderer(nn.Module):
             lip_mask: 1 on the lips and a margin, [H, W].
             face: Face references.
             lip: Lip references.
+            mouths: Of the references most alike, carried here (``teeth.carry``), [8 K, H, W]; for
+                the refiner.
 
         Returns:
             The picture and its warp.
+
+        Raises:
+            ValueError: If there is a refiner and no mouths.
         """
         geometry = self.geometry_encoder(target_pncc[None])
         in_face, in_lip = token_mask(face_mask[None])[0], token_mask(lip_mask[None])[0]
@@ -341,14 +347,18 @@ class DualAttentionRenderer(nn.Module):
             warp[0] * face_mask + keep,
             found[: self.hyper.channels],
         )
-        return self.refine(rendered, target_pncc, lip_mask * face_mask)
+        return self.refine(rendered, target_pncc, lip_mask * face_mask, mouths)
 
-    def refine(self, rendered: Rendered, target_pncc: Tensor, lip_mask: Tensor) -> Rendered:
+    def refine(
+        self, rendered: Rendered, target_pncc: Tensor, lip_mask: Tensor, mouths: Tensor | None
+    ) -> Rendered:
         """Return the picture with the refiner's correction on the lips, if there is a refiner."""
         if self.refiner is None:
             return rendered
+        if mouths is None:
+            raise ValueError("this renderer has a refiner, which needs the references' mouths")
         box = mouth_box(lip_mask)
-        pixels, latent = refiner_inputs(rendered, target_pncc, lip_mask)
+        pixels, latent = refiner_inputs(rendered, target_pncc, lip_mask, mouths)
         correction = self.refiner(pixels[None], latent[None])[0]
         image = rendered.image.clone()
         box.cut(image).add_(correction * box.cut(soft_edge(lip_mask)))
@@ -356,11 +366,11 @@ class DualAttentionRenderer(nn.Module):
 
 
 def refiner_inputs(
-    rendered: Rendered, target_pncc: Tensor, lip_mask: Tensor
+    rendered: Rendered, target_pncc: Tensor, lip_mask: Tensor, mouths: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return what the refiner sees of a rendered window: [10, h, w] and [C, h/4, w/4]."""
+    """Return what the refiner sees of a rendered window: [10 + 8 K, h, w] and [C, h/4, w/4]."""
     box = mouth_box(lip_mask)
-    pixels = torch.cat([rendered.image, rendered.warp, target_pncc, lip_mask[None]])
+    pixels = torch.cat([rendered.image, rendered.warp, target_pncc, lip_mask[None], mouths])
     return box.cut(pixels), box.cut(rendered.latent, STRIDE)
 
 

@@ -26,7 +26,9 @@ from dubcli.geometry.crop import (
     tinted,
 )
 from dubcli.geometry.morphable import MorphableModel
+from dubcli.geometry.teeth import MouthPicture, TeethPlace, carry, most_alike
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer, outline_px
+from dubcli.networks.mouth import MOUTHS
 from dubcli.networks.precision import mixed
 from dubcli.networks.renderer import (
     DualAttentionRenderer,
@@ -93,11 +95,29 @@ def mask_shape(options: DubOptions) -> MaskShape:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LipReference:
+    """A lip reference: what attention looks at, and what the refiner may choose from."""
+
+    tokens: References
+    mouth: MouthPicture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Lips:
     """The lip references of a person."""
 
     bank: LipBank
     shapes: Float  # [K, L, 3] of the mouth in each, cm
+    mouths: tuple[MouthPicture, ...]  # K
+
+    def like(self, distance_cm: Float) -> References:
+        """Return the references, those with a wanted mouth foremost, from their distances, [K]."""
+        return prefer_alike(self.bank, torch.from_numpy(distance_cm))
+
+    def carried(self, distance_cm: Float, place: TeethPlace) -> Float:
+        """Return the mouths most like a wanted one where its teeth are, [8 MOUTHS, H, W]."""
+        alike = most_alike(distance_cm, MOUTHS)
+        return np.concatenate([carry(self.mouths[k], place) for k in alike])
 
 
 def crop_of(analysis: Analysis, t: int) -> Crop:
@@ -155,7 +175,7 @@ class FaceRenderer:
         """
         return load_lip_banks([self], frames, [wanted])[0]
 
-    def keep_lips(self, found: Sequence[tuple[int, References]]) -> None:
+    def keep_lips(self, found: Sequence[tuple[int, LipReference]]) -> None:
         """Keep lip references.
 
         Args:
@@ -166,17 +186,22 @@ class FaceRenderer:
             own = [item for item, who in zip(found, people, strict=True) if who == number]
             at = np.array([t for t, _ in own], dtype=np.int64)
             self._banks[int(number)] = _Lips(
-                bank_of([reference for _, reference in own]),
+                bank_of([reference.tokens for _, reference in own]),
                 self._draw.own_displacement(self._analysis.beta[at]),
+                tuple(reference.mouth for _, reference in own),
             )
 
     @torch.no_grad()
-    def encode_lips(self, frame: Frame) -> References:
-        """Return the tokens of a frame's lips."""
+    def encode_lips(self, frame: Frame) -> LipReference:
+        """Return a frame's lips as a reference."""
         t = frame.index
         crop = crop_of(self._analysis, t)
-        points = self._source_points(t, crop)
-        return self._encode("lip", cut_out(frame.rgb, crop), points, self._draw.lip_mask(points))
+        picture, points = cut_out(frame.rgb, crop), self._source_points(t, crop)
+        place = self._draw.teeth(self._analysis, t, crop, points)
+        return LipReference(
+            self._encode("lip", picture, points, self._draw.lip_mask(points)),
+            self._draw.mouth_picture(picture, points, place),
+        )
 
     def _source_points(self, t: int, crop: Crop) -> Float:
         """Return frame t's fitted mesh in its crop."""
@@ -304,11 +329,6 @@ class FaceRenderer:
         ]
         return join(parts)
 
-    def _lips_like(self, lips: _Lips, shape: Float) -> References:
-        """Return the lip references, those with this mouth foremost, [L, 3] cm."""
-        distance = self._draw.mouth_distance(shape, lips.shapes)
-        return prefer_alike(lips.bank, torch.from_numpy(distance))
-
     @torch.no_grad()
     def _finish(
         self, item: _Seen, mouth: MouthTrack, seen: dict[int, _Seen], workers: Executor
@@ -328,14 +348,19 @@ class FaceRenderer:
         lips = self._draw.lip_mask(here) | self._draw.lip_mask(there)
         own = self._draw.own_displacement(self._analysis.beta[t])
         changed = own + amount * (mouth.displacement - own)
-        face, picture = self._neighbours(t, seen), item.picture
-        patch, base = workers.map(
-            lambda points, shape: self._render_crop(
-                points, picture, mask, lips, (face, self._lips_like(own_lips, shape))
-            ),
-            (there, here),
-            (changed, own),
-        )
+        face, picture, crop = self._neighbours(t, seen), item.picture, item.crop
+
+        def rendered(points: Float, shape: Float) -> Float:
+            """Render a mouth of some shape, [V, 3] pixels and [L, 3] cm."""
+            distance = self._draw.mouth_distance(shape, own_lips.shapes)
+            mouths = None
+            if self._network.refiner is not None:
+                place = self._draw.teeth(self._analysis, t, crop, points)
+                mouths = own_lips.carried(distance, place)
+            references = (face, own_lips.like(distance))
+            return self._render_crop(points, picture, (mask, lips), references, mouths)
+
+        patch, base = workers.map(rendered, (there, here), (changed, own))
         shown = _inside_window(mask)
         shift = colour_shift(base, picture.astype(np.float32), shown)
         weight = feather(shown, self._mask.feather_px / 2) * min(1.0, amount / SHOW_FULLY)
@@ -350,19 +375,19 @@ class FaceRenderer:
         self,
         points: Float,
         picture: Bytes,
-        mask: Bytes,
-        lips: Bytes,
+        masks: tuple[Bytes, Bytes],
         references: tuple[References, References],
+        mouths: Float | None,
     ) -> Float:
         """Return a crop with the face rendered in a given geometry, [S, S, 3], 0 to 255."""
         inputs = (
             self._tensor(self._draw.pncc(points).transpose(2, 0, 1)),
             self._pictures(picture[ROWS, COLUMNS]),
-            self._tensor(mask[ROWS, COLUMNS]),
-            self._tensor(lips[ROWS, COLUMNS]),
+            *(self._tensor(mask[ROWS, COLUMNS]) for mask in masks),
         )
+        carried = None if mouths is None else self._tensor(mouths)
         with mixed(self._device, bfloat16=self._bfloat16):  # of this thread
-            rendered = self._network(*inputs, *references)
+            rendered = self._network(*inputs, *references, carried)
         image = rendered.image.float().clamp(0, 1).permute(1, 2, 0)
         made = picture.astype(np.float32)
         made[ROWS, COLUMNS] = image.cpu().numpy() * 255
@@ -383,7 +408,7 @@ def load_lip_banks(
         How many were found of each.
     """
     chosen = [set(indices.tolist()) for indices in wanted]
-    found: list[list[tuple[int, References]]] = [[] for _ in faces]
+    found: list[list[tuple[int, LipReference]]] = [[] for _ in faces]
     for frame in frames:
         for face, indices, own in zip(faces, chosen, found, strict=True):
             if frame.index in indices:

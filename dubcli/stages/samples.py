@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from dubcli.geometry.camera import project
-from dubcli.geometry.crop import transform
+from dubcli.geometry.crop import crop_for_head, transform
 from dubcli.geometry.morphable import MorphableModel, vertices
-from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer
+from dubcli.geometry.teeth import TeethPlace, carry, most_alike
+from dubcli.geometry.window import COLUMNS, HEIGHT, ROWS, WIDTH, WindowDrawer
 from dubcli.networks.losses import multiscale_l1
+from dubcli.networks.mouth import CARRIED, MOUTHS
 from dubcli.networks.renderer import DualAttentionRenderer, Rendered, bank_of, join, prefer_alike
 from dubcli.records import Analysis, Bytes, Crop, Float, Integers
 
@@ -61,6 +63,7 @@ class Sample:
     face: ReferenceBatch
     lip: ReferenceBatch
     lip_distance: Tensor  # [N] cm, of each lip reference's mouth shape from the target's
+    mouths: Tensor  # [8 K, H, W] of the lip references most alike, carried to the target's teeth
 
     def to(self, device: torch.device) -> "Sample":
         """Return the same sample on another device."""
@@ -72,6 +75,7 @@ class Sample:
             self.face.to(device),
             self.lip.to(device),
             self.lip_distance.to(device),
+            self.mouths.to(device),
         )
 
 
@@ -136,6 +140,7 @@ class SampleMaker:
         lips = self._draw.lip_mask(points) | self._draw.lip_mask(widened)
         target_pncc = self._draw.pncc(points)
         pictures = [clip.crop(t) for t in (index, *face, *lip)]
+        n = len(face)
         reference_points = [clip.points(self.model, t) for t in (*face, *lip)]
         reference_pncc = np.stack([self._draw.pncc(p) for p in reference_points])
         masks = [self._draw.reference_mask(p) for p in reference_points[: len(face)]] + [
@@ -144,8 +149,22 @@ class SampleMaker:
         frames = _pictures(np.stack(pictures), mirrored)
         geometry = _coordinates(np.concatenate([target_pncc[None], reference_pncc]), mirrored)
         shapes = _masks(np.stack([mask, lips, *masks]), mirrored)
-        n = len(face)
         own = self._draw.own_displacement(clip.analysis.beta[np.array([index, *lip])])
+        distance = self._draw.mouth_distance(own[0], own[1:])
+        mouths = np.zeros((MOUTHS * CARRIED, HEIGHT, WIDTH), np.float32)
+        if len(lip):
+            there = self._teeth(clip, index, points)
+            alike = most_alike(distance, MOUTHS)
+            views = {
+                k: self._draw.mouth_picture(
+                    pictures[1 + n + k],
+                    reference_points[n + k],
+                    self._teeth(clip, int(lip[k]), reference_points[n + k]),
+                )
+                for k in set(alike)
+            }
+            mouths = np.concatenate([carry(views[k], there) for k in alike])
+        carried = torch.from_numpy(mouths)
         return Sample(
             frames[0],
             geometry[0],
@@ -153,8 +172,17 @@ class SampleMaker:
             shapes[1],
             ReferenceBatch(frames[1 : n + 1], geometry[1 : n + 1], shapes[2 : n + 2]),
             ReferenceBatch(frames[n + 1 :], geometry[n + 1 :], shapes[n + 2 :]),
-            torch.from_numpy(self._draw.mouth_distance(own[0], own[1:])),
+            torch.from_numpy(distance),
+            carried.flip(-1) if mirrored else carried,
         )
+
+    def _teeth(self, clip: CroppedFrames, t: int, points: Float) -> TeethPlace:
+        """Return where the teeth of a frame are, [V, 3] pixels."""
+        analysis = clip.analysis
+        crop = crop_for_head(
+            analysis.rotation[t], analysis.translation_px[t], float(analysis.scale_px[t])
+        )
+        return self._draw.teeth(analysis, t, crop, points)
 
 
 def _pictures(crops: Bytes, mirrored: bool) -> Tensor:
@@ -193,6 +221,7 @@ def render_sample(network: DualAttentionRenderer, sample: Sample) -> Rendered:
             bank_of(network.encode("lip", sample.lip.frames, sample.lip.pncc, sample.lip.masks)),
             sample.lip_distance,
         ),
+        sample.mouths,
     )
 
 
@@ -223,6 +252,9 @@ def picture_losses(
 
 def expose(sample: Sample, factor: float) -> Sample:
     """Brighten or darken every picture of a sample alike."""
-    for tensor in (sample.picture, sample.face.frames, sample.lip.frames):
+    colours = sample.mouths.view(-1, CARRIED // 2, *sample.mouths.shape[1:])[
+        :, :3
+    ]  # the fourth is no colour
+    for tensor in (sample.picture, sample.face.frames, sample.lip.frames, colours):
         tensor.mul_(factor).clamp_(0, 1)
     return sample

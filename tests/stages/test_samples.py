@@ -87,7 +87,9 @@ def sample(seed: int = 0) -> Sample:
     face, lip = (
         ReferenceBatch(pictures(n, 3), pictures(n, 3), (pictures(n) > 0.5).float()) for n in (2, 3)
     )
-    return Sample(pictures(3), pictures(3), masks[0], masks[1], face, lip, torch.zeros(3))
+    return Sample(
+        pictures(3), pictures(3), masks[0], masks[1], face, lip, torch.zeros(3), pictures(8)
+    )
 
 
 @pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
@@ -97,8 +99,25 @@ def test_exposure_changes_every_picture_alike_and_no_geometry(factor: float) -> 
         (before.picture, after.picture),
         (before.face.frames, after.face.frames),
         (before.lip.frames, after.lip.frames),
+        (before.mouths[:3], after.mouths[:3]),
+        (before.mouths[4:7], after.mouths[4:7]),
     ):
         torch.testing.assert_close(new, (old * factor).clamp(0, 1))
     assert torch.equal(after.pncc, before.pncc)
     assert torch.equal(after.face.pncc, before.face.pncc)
     assert torch.equal(after.lip.masks, before.lip.masks)
+    for inside in (3, 7):  # where a mouth is open is no colour
+        assert torch.equal(after.mouths[inside], before.mouths[inside])
+
+
+def test_sample_shows_the_mouths_most_like_its_own_first(
+    clip: CroppedClip, small_model: MorphableModel
+) -> None:
+    maker, some = SampleMaker(small_model), np.array([0, 2, 6, 9])
+    made = maker.make(clip, 2, 2, some, some)
+    assert made.lip_distance[1] == 0  # the frame itself is among its references
+    for half in (made.mouths[:3], made.mouths[4:7]):  # both ways of moving leave it in its place
+        torch.testing.assert_close(half, made.picture, atol=1e-6, rtol=0)
+    assert (made.mouths[8:11] - made.picture).abs().max() > 0.1
+    mirrored = maker.make(clip, 2, 2, some, some, mirrored=True)
+    assert torch.equal(mirrored.mouths, made.mouths.flip(-1))

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -6,13 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dubcli.networks.mouth import BOX_COLUMNS, BOX_ROWS, MouthRefiner
+from dubcli.networks.mouth import BOX_COLUMNS, BOX_ROWS, CARRIED, MOUTHS, PLAIN, MouthRefiner
+from dubcli.networks.precision import mixed
 from dubcli.records import Bytes
 from dubcli.training import mouth
 from dubcli.training.mouth import JudgedMouth, Mouth, MouthPool, MouthTraining, RefinerAndCritic
-from dubcli.training.perceptual import perceptual_loss
+from dubcli.training.perceptual import CHANNELS, perceptual_loss
 
 LATENT = 4
+SEEN = PLAIN + CARRIED * MOUTHS  # channels
 
 
 def random_mouth(generator: np.random.Generator) -> Mouth:
@@ -20,7 +22,7 @@ def random_mouth(generator: np.random.Generator) -> Mouth:
         return torch.from_numpy(generator.random(shape)).half()
 
     return Mouth(
-        noise(10, BOX_ROWS, BOX_COLUMNS),
+        noise(SEEN, BOX_ROWS, BOX_COLUMNS),
         noise(LATENT, BOX_ROWS // 4, BOX_COLUMNS // 4),
         noise(1, BOX_ROWS, BOX_COLUMNS),
         noise(3, BOX_ROWS, BOX_COLUMNS),
@@ -28,10 +30,19 @@ def random_mouth(generator: np.random.Generator) -> Mouth:
 
 
 class Features(nn.Module):
-    """Stands in for VGG: the picture and its half."""
+    """Stands in for VGG: pictures of as many channels, each half the size of the one before."""
 
     def forward(self, rgb: torch.Tensor) -> list[torch.Tensor]:
-        return [rgb, F.avg_pool2d(rgb, 2)]
+        halves = [rgb, F.avg_pool2d(rgb, 2), F.avg_pool2d(rgb, 4)]
+        return [
+            half.repeat(1, 1 + count // 3, 1, 1)[:, :count]
+            for half, count in zip(halves, CHANNELS, strict=True)
+        ]
+
+
+def difference(made: Bytes, true: Bytes) -> float:
+    """Return a distance of pictures that stands in for ST-LPIPS."""
+    return float(np.abs(made.astype(float) - true).mean())
 
 
 @pytest.fixture
@@ -85,6 +96,18 @@ def test_losses_are_pixels_and_features_until_the_critic_joins(both: RefinerAndC
     torch.testing.assert_close(early["features"], expected)
 
 
+def test_losses_can_be_taken_in_bfloat16(both: RefinerAndCritic) -> None:
+    """Mouths are kept in half precision, which autocast on a CPU does not stack."""
+    batch = [random_mouth(np.random.default_rng(k)) for k in range(2)]
+    training, features = MouthTraining(critic_after=0), Features()
+    exact = mouth.losses(both, batch, training, features)  # type: ignore[arg-type]
+    with mixed(torch.device("cpu"), bfloat16=True):
+        coarse = mouth.losses(both, batch, training, features)  # type: ignore[arg-type]
+    assert coarse.keys() == exact.keys()
+    for name, value in exact.items():
+        torch.testing.assert_close(coarse[name].float(), value, rtol=0.1, atol=0.02)
+
+
 def test_refiner_learns_from_the_critic_and_the_critic_from_pictures_alone(
     both: RefinerAndCritic,
 ) -> None:
@@ -106,8 +129,9 @@ def test_refiner_learns_from_the_critic_and_the_critic_from_pictures_alone(
 
 
 def judged(made: Bytes, true: Bytes, inner: Bytes) -> JudgedMouth:
-    pixels = np.zeros((10, BOX_ROWS, BOX_COLUMNS), np.float32)
-    pixels[:3] = made.transpose(2, 0, 1) / 255
+    pixels = np.zeros((SEEN, BOX_ROWS, BOX_COLUMNS), np.float32)
+    for start in (0, *range(PLAIN, SEEN, 4)):  # the rendered picture, and the same in all mouths
+        pixels[start : start + 3] = made.transpose(2, 0, 1) / 255
     full = torch.ones(1, BOX_ROWS, BOX_COLUMNS)
     truth = torch.from_numpy(true.transpose(2, 0, 1) / 255).float()
     latent = torch.zeros(LATENT, BOX_ROWS // 4, BOX_COLUMNS // 4)
@@ -127,20 +151,23 @@ def test_judging_measures_lips_and_the_open_mouth_and_skips_closed_ones() -> Non
         None,
         [judged(off, true, open_), judged(off, true, closed.astype(np.uint8))],
         Features(),  # type: ignore[arg-type]
+        difference,  # type: ignore[arg-type]
     )
     assert figures.lip_psnr == pytest.approx(10 * np.log10(255**2 / 100), abs=1e-3)
     assert figures.inner_psnr == pytest.approx(figures.lip_psnr)
     assert figures.inner_detail == pytest.approx(1.0, abs=1e-6)
     assert figures.perceptual > 0
+    assert figures.st_lpips == pytest.approx(10)
     assert np.array_equal(pictures[0][0], true)
     assert np.array_equal(pictures[0][2], off)
 
 
-def test_untrained_refiner_is_judged_like_no_refiner() -> None:
+def test_untrained_refiner_is_judged_like_no_refiner_where_all_mouths_agree() -> None:
     rng = np.random.default_rng(1)
     made, true = (rng.integers(0, 255, (BOX_ROWS, BOX_COLUMNS, 3)).astype(np.uint8) for _ in "ab")
     one = judged(made, true, np.ones((BOX_ROWS, BOX_COLUMNS), np.uint8))
-    plain, _ = mouth.judge(None, [one], Features())  # type: ignore[arg-type]
-    with_one, _ = mouth.judge(MouthRefiner(LATENT, 4), [one], Features())  # type: ignore[arg-type]
-    assert plain == with_one
+    plain, _ = mouth.judge(None, [one], Features(), difference)  # type: ignore[arg-type]
+    with_one, _ = mouth.judge(MouthRefiner(LATENT, 4), [one], Features(), difference)  # type: ignore[arg-type]
+    for name, value in asdict(plain).items():
+        assert asdict(with_one)[name] == pytest.approx(value, rel=1e-4), name
     assert replace(plain, perceptual=0.0) != plain
