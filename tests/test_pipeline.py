@@ -24,7 +24,7 @@ from dubcli.config import PRECISIONS, DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
 from dubcli.geometry.crop import Detail, lay_over, placed
 from dubcli.loading import Models, device_for, load_models, worker_devices
-from dubcli.media import parts, reader, writer
+from dubcli.media import parts, process, writer
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.bounce import bounced_indices
 from dubcli.media.lengths import plan_output
@@ -623,7 +623,7 @@ def test_interruption_leaves_nothing_behind(
             super().__init__(arguments, feed=feed)
             started.append(self)
 
-    monkeypatch.setattr(reader, "FfmpegProcess", Watched)
+    monkeypatch.setattr(process, "FfmpegProcess", Watched)  # what readers start
     monkeypatch.setattr(writer, "FfmpegProcess", Watched)
 
     def interrupt(progress: Progress) -> None:
