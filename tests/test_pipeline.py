@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from dubcli.checkpoints import read_manifest
 from dubcli.config import PRECISIONS, DubOptions
 from dubcli.errors import CheckpointError, DubError, InputError
-from dubcli.geometry.crop import Detail, lay_over, placed
+from dubcli.geometry.crop import Detail, FineDetail, lay_over, placed
 from dubcli.loading import Models, device_for, load_models, worker_devices
-from dubcli.media import parts, reader, writer
+from dubcli.media import parts, process, writer
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.bounce import bounced_indices
 from dubcli.media.lengths import plan_output
@@ -147,10 +147,17 @@ def dubbed(
     """Return the clip with 1.2 s of speech: 29 frames."""
     masks: list[NDArray[np.bool_]] = []
 
-    def note(rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail) -> Patch | None:
+    def note(
+        rgb: Bytes,
+        patch: Float,
+        weight: Float,
+        crop: Crop,
+        detail: Detail,
+        fine: Sequence[FineDetail],
+    ) -> Patch | None:
         black, white = np.zeros_like(rgb), np.full_like(patch, 255)
         masks.append(lay_over(black, placed(black, white, weight, crop)).any(-1))
-        return placed(rgb, patch, weight, crop, detail)
+        return placed(rgb, patch, weight, crop, detail, fine)
 
     progress: list[Progress] = []
     output, sound = folder / "out.mp4", speech("1.2")
@@ -623,7 +630,7 @@ def test_interruption_leaves_nothing_behind(
             super().__init__(arguments, feed=feed)
             started.append(self)
 
-    monkeypatch.setattr(reader, "FfmpegProcess", Watched)
+    monkeypatch.setattr(process, "FfmpegProcess", Watched)  # what readers start
     monkeypatch.setattr(writer, "FfmpegProcess", Watched)
 
     def interrupt(progress: Progress) -> None:
