@@ -241,8 +241,8 @@ class LipTrackerRun:
 
     def _draw(self, generator: np.random.Generator) -> tuple[Float, Float]:
         """Return a random mouth, [h, w, 3] in [0, 1], and its lips."""
-        clips = self._speakers[generator.integers(len(self._speakers))]
-        clip = clips[generator.integers(len(clips))]
+        clips = self._speakers[int(generator.integers(len(self._speakers)))]
+        clip = clips[int(generator.integers(len(clips)))]
         reach = self._training.jitter_px
         box, lips = mouth_and_lips(
             clip,
