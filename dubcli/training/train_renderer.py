@@ -65,7 +65,6 @@ class RendererRun:
         model: The basis.
         recipe: What decides the training.
         vgg: The perceptual loss; None: trained without it.
-        lips: The landmarks' loss; None: trained without it.
     """
 
     def __init__(
@@ -75,16 +74,16 @@ class RendererRun:
         model: MorphableModel,
         recipe: RendererRecipe,
         vgg: VggFeatures | None,
-        lips: LipTracker | None = None,
     ) -> None:
         """Split the clips."""
-        self.network, self.recipe, self.vgg, self.lips = network, recipe, vgg, lips
+        self.network, self.recipe, self.vgg = network, recipe, vgg
         self.maker = SampleMaker(model)
         least = recipe.data.min_frames
         self.training = by_speaker(
             c for c in clips if c.clip.split == "train" and len(c.content) >= least
         )
         self.judged = [c.content for c in clips if c.clip.split == "val"]
+        self.lips: LipTracker | None = None  # the landmarks' loss, where there is one
         self._pictures: list[tuple[Bytes, Bytes, Bytes]] = []
 
     def loss(self, generator: np.random.Generator) -> dict[str, Tensor]:
