@@ -37,6 +37,9 @@ BENCH_HEIGHTS = (256, 360, 480, 720, 1080)  # pixels
 BENCH_SECONDS = Fraction(4)  # of video that are dubbed at each height
 CACHE_LIMIT_MB = 1_000_000  # the largest limit of the cache that may be asked for
 SEGMENT_FRAMES = 250  # of an output that are encoded as one part: what a crash may cost
+SELF_DUB_S = (
+    2.4  # of each clip that is dubbed with its own sound to judge networks: the shortest has it
+)
 FACE_CM = 15.0  # what a face is wide
 FADE_S = Fraction(1, 5)  # the effect fades in and out over this long beside frames without it
 PREVIEW_MOMENTS = 8  # tiles of a contact sheet whose moments are chosen automatically

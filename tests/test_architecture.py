@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cache": FOUNDATION | {"geometry"},
     "doctor": FOUNDATION | {"media", "stages", "checkpoints", "cache"},
     "report": FOUNDATION | {"geometry", "media", "checkpoints", "timecode"},
-    "training": FOUNDATION | LOWER | {"loading", "extras", "sheet"},
+    "training": FOUNDATION | LOWER | {"loading", "extras", "sheet", "pipeline", "evaluation"},
     "pipeline": FOUNDATION | LOWER | {"loading", "report", "cache", "extras", "timecode"},
     "preview": FOUNDATION | LOWER | {"loading", "pipeline", "sheet", "timecode"},
     "faces": FOUNDATION | {"media", "loading", "pipeline", "sheet", "timecode"},

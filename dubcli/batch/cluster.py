@@ -4,6 +4,7 @@ A job is a Ray task: when the machine it runs on is lost, Ray starts it again on
 goes on after its last finished part.
 """
 
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def connected(address: str) -> Iterator[Any]:
         raise MissingExtraError(EXTRA) from error
     try:
         _reach(address)
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(
             f"--address {address}: no Ray cluster there; start one with: ray start --head"

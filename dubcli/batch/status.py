@@ -13,7 +13,6 @@ from dataclasses import MISSING, asdict, fields, replace
 from datetime import UTC, datetime
 from multiprocessing import reduction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from dubcli.batch.records import (
@@ -271,12 +270,7 @@ class StatusFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         os.close(self._descriptor)
 
     def __reduce__(self) -> tuple[Any, ...]:

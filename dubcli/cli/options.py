@@ -235,6 +235,23 @@ MinutesOption = Annotated[
     float | None,
     typer.Option(min=0, help="How long to train, minutes.", show_default="the recipe's"),
 ]
+RetrainOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="STEPS",
+        help="Train the renderer again without each part, for so many steps, and geometry too.",
+        show_default="the shipped networks, with the part switched off",
+    ),
+]
+GeometryStepsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="How long the geometry network is trained again, steps.",
+        show_default="its recipe's",
+    ),
+]
 SeedOption = Annotated[
     int | None,
     typer.Option(min=0, help="Seed of every random choice.", show_default="the recipe's"),

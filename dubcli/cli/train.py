@@ -27,6 +27,7 @@ from dubcli.cli.options import (
 )
 from dubcli.cli.train_ablate import ablate
 from dubcli.cli.train_audio_encoder import train_audio_encoder
+from dubcli.cli.train_self_dubs import self_dubs
 from dubcli.cli.train_style import judge_style, train_style_encoder
 from dubcli.cli.train_swaps import swaps
 from dubcli.cli.training_display import print_pack, training_display
@@ -37,6 +38,7 @@ train_app = typer.Typer(help="Train the networks.", no_args_is_help=True)
 train_app.command("ablate")(ablate)
 train_app.command("audio-encoder")(train_audio_encoder)
 train_app.command("swaps")(swaps)
+train_app.command("self-dubs")(self_dubs)
 train_app.command("style-encoder")(train_style_encoder)
 train_app.command("judge-style")(judge_style)
 

@@ -7,25 +7,58 @@ from typing import TYPE_CHECKING
 import typer
 
 from dubcli.checkpoints import models_root
-from dubcli.cli.options import CacheOption, DataOption, JsonOption, ModelsOption
+from dubcli.cli.options import (
+    CacheOption,
+    DataOption,
+    GeometryStepsOption,
+    JsonOption,
+    ModelsOption,
+    RetrainOption,
+)
 from dubcli.cli.training_display import training_display
-from dubcli.config import DEFAULTS
+from dubcli.cli.training_options import takes_training_options
+from dubcli.config import DEFAULTS, TRAINING_DEFAULTS, TrainingOptions
 
 if TYPE_CHECKING:
     from dubcli.training.ablate import Ablation
 
 
+@takes_training_options(without=frozenset({"recipe", "minutes"}))
 def ablate(
     data: DataOption,
     cache: CacheOption,
     models: ModelsOption = DEFAULTS.models,
+    retrain: RetrainOption = None,
+    geometry_steps: GeometryStepsOption = None,
+    options: TrainingOptions = TRAINING_DEFAULTS,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what each part of the method is worth, on the split val, set wild."""
-    from dubcli.training.ablate import ablate as run
+    """Measure what each part of the method is worth, on the split val, set wild.
 
-    with training_display():
-        ablation = run(data, cache, models_root(models))
+    With --retrain the networks are trained again; the shipped ones stay as they are.
+    """
+    if retrain is None and (options != TRAINING_DEFAULTS or geometry_steps is not None):
+        raise typer.BadParameter(
+            "--geometry-steps, --seed, --resume and --device are of trainings: give their steps",
+            param_hint="--retrain",
+        )
+    from dubcli.training import ablate as shipped
+    from dubcli.training import retrain as again
+
+    root = models_root(models)
+    with training_display() as observer:
+        if retrain is None:
+            ablation = shipped.ablate(data, cache, root)
+        else:
+            ablation = again.retrain(
+                data,
+                cache,
+                root,
+                retrain,
+                options,
+                geometry_steps=geometry_steps,
+                observer=observer,
+            )
     print_ablation(ablation, as_json=as_json)
 
 

@@ -58,7 +58,7 @@ class _Lines:
 
     def show(self, progress: "LoopProgress") -> None:
         """Log a line if the last one is old."""
-        if self._last_s is None:
+        if self._last_s is None or progress.seconds < self._last_s:  # the next run
             self._last_s = progress.seconds
         if progress.seconds - self._last_s < LINE_S:
             return

@@ -8,6 +8,7 @@ expression and turn alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -33,6 +34,9 @@ DETAIL_RAMP = 4.0  # pixels over which the frame's own texture fades in beside t
 GHOST_SIGMA = 8.0  # pixels beside an uncovered strip in which the old outline is looked for
 GHOST_GAIN = 4.0  # beside a wide strip half of a Gaussian lies on it: no texture is left there
 MAX_COLOUR_SHIFT = 12.0  # grey levels; more is a wrong patch, not a wrong colour
+LEAST_FINER = 1.15  # pixels of a frame in one of its crop below which nothing finer is looked for
+FINE_MARGIN = 4.0  # pixels of the crop around a mouth whose finer picture is kept
+LEAST_SHARE = 0.03  # of another frame's finer picture that is worth laying
 SUPERSAMPLE = 2.0  # frames more than this much finer than the crop are averaged first
 
 
@@ -189,6 +193,61 @@ class Detail:
     motion_px: Float  # [S, S, 2] from each crop pixel to where its texture lies in the source
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FineDetail:
+    """What another frame shows beyond its crop, and where it is to lie: teeth of a reference."""
+
+    lacking: Float  # [h, w, 3] that frame - its enlarged crop, grey levels, at its own resolution
+    to_crop: Float  # [2, 3] from its pixels to those of the crop in which it is to lie
+    share: Float  # [S, S] how much of it shows, 0 to 1
+
+
+def chained(first: Float, second: Float) -> Float:
+    """Return the affine map that does one and then the other, [2, 3] each."""
+    linear = second[:, :2] @ first[:, :2]
+    return np.column_stack([linear, second[:, :2] @ first[:, 2] + second[:, 2]])
+
+
+def finer(rgb: Bytes, crop: Crop, picture: Bytes, around_px: Float) -> tuple[Float, Float] | None:
+    """Return what a frame shows around some points beyond its crop.
+
+    Args:
+        rgb: The frame, [H, W, 3].
+        crop: A crop of it.
+        picture: The crop's pixels, [S, S, 3].
+        around_px: Points in the crop, [N, 2 or 3].
+
+    Returns:
+        Frame - enlarged crop in the box that the points span, [h, w, 3] grey levels, and the map
+        from that box to the crop, [2, 3]. None where the frame is hardly finer than the crop, or
+        the box lies outside.
+    """
+    frame_px = 1 / math.sqrt(abs(float(np.linalg.det(crop.matrix[:, :2]))))  # in one of the crop
+    if frame_px < LEAST_FINER:
+        return None
+    linear = np.linalg.inv(crop.matrix[:, :2].astype(np.float64))
+    inverse = np.column_stack([linear, -linear @ crop.matrix[:, 2]])
+    low, high = (f(around_px[:, :2], axis=0) for f in (np.min, np.max))
+    low, high = low - FINE_MARGIN, high + FINE_MARGIN
+    corners = np.array([low, [high[0], low[1]], [low[0], high[1]], high])
+    reached = corners @ linear.T + inverse[:, 2]
+    left, top = np.maximum(np.floor(reached.min(0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(reached.max(0)).astype(int), rgb.shape[1::-1])
+    if right <= left or bottom <= top:
+        return None
+    shift = np.array([[0, 0, left], [0, 0, top]])
+    enlarged = cv2.warpAffine(
+        picture.astype(np.float32),
+        _for_opencv(inverse - shift),
+        (int(right - left), int(bottom - top)),
+        flags=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    to_crop = chained(np.column_stack([np.eye(2), [left, top]]), crop.matrix)
+    lacking: Float = (rgb[top:bottom, left:right] - enlarged).astype(np.float32)
+    return lacking, to_crop.astype(np.float32)
+
+
 def lay_over(rgb: Bytes, patch: Patch | None) -> Bytes:
     """Return a new frame with a patch laid over it, [H, W, 3]; None: with nothing.
 
@@ -205,7 +264,12 @@ def lay_over(rgb: Bytes, patch: Patch | None) -> Bytes:
 
 
 def placed(
-    rgb: Bytes, patch: Float, weight: Float, crop: Crop, detail: Detail | None = None
+    rgb: Bytes,
+    patch: Float,
+    weight: Float,
+    crop: Crop,
+    detail: Detail | None = None,
+    fine: Sequence[FineDetail] = (),
 ) -> Patch | None:
     """Return a crop's patch as it lies in the frame; None where it lies outside.
 
@@ -215,6 +279,7 @@ def placed(
         weight: How much of the patch shows, [S, S], 0 to 1, 0 along the crop's edge.
         crop: Where the patch belongs.
         detail: The frame's own texture, added at the frame's resolution; None: none.
+        fine: What other frames add where ``detail`` has nothing to carry.
 
     Returns:
         What is shown where. It is the frame's own picture, bit for bit, where the patch is the
@@ -237,7 +302,8 @@ def placed(
     bottom = min(int(np.ceil(reached[:, 1].max())), height)
     if right <= left or bottom <= top:
         return None
-    matrix = _for_opencv(inverse - np.array([[0, 0, left], [0, 0, top]]))
+    to_region = inverse - np.array([[0, 0, left], [0, 0, top]])
+    matrix = _for_opencv(to_region)
     size = (right - left, bottom - top)
 
     def enlarge(picture: Float, method: int) -> Float:
@@ -248,6 +314,11 @@ def placed(
 
     region = rgb[top:bottom, left:right]
     enlarged = enlarge(patch, cv2.INTER_CUBIC)
+    for one in fine:
+        share = one.share if detail is None else one.share * (1 - detail.share)
+        placing = _for_opencv(chained(one.to_crop, to_region))
+        laid = cv2.warpAffine(one.lacking, placing, size, flags=cv2.INTER_LINEAR)
+        enlarged = enlarged + enlarge(share, cv2.INTER_LINEAR)[:, :, None] * laid
     if detail is not None:
         lacking = region - enlarge(detail.base, cv2.INTER_CUBIC)
         motion = enlarge(detail.motion_px, cv2.INTER_LINEAR) @ linear.T

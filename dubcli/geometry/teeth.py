@@ -34,6 +34,7 @@ class MouthPicture:
 
     rgba: Bytes  # [H, W, 4] the window, and 255 inside the inner lips
     place: TeethPlace
+    fine: tuple[Float, Float] | None = None  # from ``crop.finer``; None: the frame is no finer
 
 
 def head_motion(start: TeethPlace, end: TeethPlace) -> Float:
@@ -57,6 +58,11 @@ def jaw_motion(start: TeethPlace, end: TeethPlace) -> Float:
     return motion
 
 
+def motions(mouth: MouthPicture, place: TeethPlace) -> tuple[Float, Float]:
+    """Return the maps by which ``carry`` moves a mouth: with the head, with the chin."""
+    return head_motion(mouth.place, place), jaw_motion(mouth.place, place)
+
+
 def carry(mouth: MouthPicture, place: TeethPlace) -> Float:
     """Return a reference's mouth as it would be seen in another frame.
 
@@ -68,7 +74,7 @@ def carry(mouth: MouthPicture, place: TeethPlace) -> Float:
         [8, H, W] in [0, 1]: RGB and the inside of the mouth, moved with the head; the same, moved
         with the chin.
     """
-    moved = [_moved(mouth.rgba, motion(mouth.place, place)) for motion in (head_motion, jaw_motion)]
+    moved = [_moved(mouth.rgba, motion) for motion in motions(mouth, place)]
     return np.concatenate(moved, axis=2).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
 

@@ -3,6 +3,8 @@
 Letters: V vertices (468), L lower-face vertices, H, W window size, S crop size (256).
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
@@ -11,7 +13,10 @@ from dubcli.geometry.camera import project
 from dubcli.geometry.crop import (
     CROP_SIZE,
     FACE_DILATION,
+    LEAST_SHARE,
     Detail,
+    FineDetail,
+    chained,
     detail_share,
     face_mask,
     hull_mask,
@@ -27,7 +32,13 @@ from dubcli.geometry.morphable import (
     vertices,
 )
 from dubcli.geometry.pncc import PnccRenderer
-from dubcli.geometry.teeth import CHIN_VERTICES, TEETH_DEPTH_CM, MouthPicture, TeethPlace
+from dubcli.geometry.teeth import (
+    CHIN_VERTICES,
+    TEETH_DEPTH_CM,
+    MouthPicture,
+    TeethPlace,
+    motions,
+)
 from dubcli.records import Analysis, Bytes, Crop, Float
 
 # Rows and columns of the crop that the renderer works on: all that the face mask of a head that
@@ -37,6 +48,8 @@ WINDOW_COLUMNS = (16, 240)
 ROWS, COLUMNS = slice(*WINDOW_ROWS), slice(*WINDOW_COLUMNS)
 HEIGHT, WIDTH = WINDOW_ROWS[1] - WINDOW_ROWS[0], WINDOW_COLUMNS[1] - WINDOW_COLUMNS[0]
 CORNER_PX = np.array([WINDOW_COLUMNS[0], WINDOW_ROWS[0]], dtype=np.float32)
+_INTO = np.column_stack([np.eye(2), -CORNER_PX])  # from the crop to the window
+_OUT_OF = np.column_stack([np.eye(2), CORNER_PX])
 HULL_WEIGHT = 0.5  # vertices that follow the mouth at least this much span the face mask
 INNER_MOUTH_DILATION = 2  # pixels around the inner lips on which no texture is carried over
 MOTION_SIGMA = 1.5  # pixels: the motion field has no edge at the jaw line
@@ -155,16 +168,47 @@ class WindowDrawer:
             self.in_crop(plane, analysis, t, crop)[:, :2] - CORNER_PX, chin - CORNER_PX
         )
 
-    def mouth_picture(self, picture: Bytes, points_px: Float, place: TeethPlace) -> MouthPicture:
+    def mouth_picture(
+        self,
+        picture: Bytes,
+        points_px: Float,
+        place: TeethPlace,
+        fine: tuple[Float, Float] | None = None,
+    ) -> MouthPicture:
         """Return a frame's mouth to be carried to other frames.
 
         Args:
             picture: Its crop, [S, S, 3].
             points_px: Its mesh there, [V, 3].
             place: Of its teeth.
+            fine: What the frame shows there beyond the crop, from ``crop.finer``.
         """
         inside = 255 * hull_mask(points_px[list(INNER_LIP_RING)], 0)
-        return MouthPicture(np.dstack([picture, inside])[ROWS, COLUMNS], place)
+        return MouthPicture(np.dstack([picture, inside])[ROWS, COLUMNS], place, fine)
+
+    def fine_details(
+        self, mouths: Sequence[MouthPicture], place: TeethPlace, choice: Float
+    ) -> list[FineDetail]:
+        """Return what chosen mouths show beyond their crops, where it is to lie.
+
+        Args:
+            mouths: K of them.
+            place: Of the teeth in the crop that is rendered.
+            choice: How much of each shows, moved with the head and with the chin, [2 K, H, W].
+        """
+        found = []
+        for mouth, shares in zip(mouths, choice.reshape(-1, 2, HEIGHT, WIDTH), strict=True):
+            if mouth.fine is None:
+                continue
+            lacking, to_crop = mouth.fine
+            for motion, share in zip(motions(mouth, place), shares, strict=True):
+                if share.max() < LEAST_SHARE:
+                    continue
+                whole = np.zeros((CROP_SIZE, CROP_SIZE), np.float32)
+                whole[ROWS, COLUMNS] = share
+                moved = chained(chained(chained(to_crop, _INTO), motion), _OUT_OF)
+                found.append(FineDetail(lacking, moved.astype(np.float32), whole))
+        return found
 
     def pncc(self, points_px: Float) -> Float:
         """Return the window's PNCC, [V, 3] crop pixels -> [H, W, 3]."""

@@ -3,15 +3,13 @@
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from dubcli.errors import MediaError
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.command import decode_audio
-from dubcli.media.process import FfmpegProcess
+from dubcli.media.process import Decoding
 from dubcli.records import AudioInfo, AudioWindow
 
 logger = logging.getLogger(__name__)
@@ -19,7 +17,7 @@ logger = logging.getLogger(__name__)
 SAMPLE_BYTES = 4
 
 
-class AudioReader:
+class AudioReader(Decoding):
     """A context manager and iterator of consecutive windows that do not overlap.
 
     Mono is the mean of the channels. The whole file is never in memory.
@@ -46,26 +44,14 @@ class AudioReader:
         """
         if rate_hz < 1 or chunk < 1:
             raise ValueError(f"rate {rate_hz} Hz and chunk {chunk} must be at least 1")
+        super().__init__()
         self._info = info
         self._duration_s = duration_s
         self._rate_hz = rate_hz
         self._chunk = chunk
-        self._process: FfmpegProcess | None = None
 
-    def __enter__(self) -> Self:
-        arguments = decode_audio(find_ffmpeg(), self._info, self._rate_hz, self._duration_s)
-        self._process = FfmpegProcess(arguments)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+    def _command(self) -> list[str]:
+        return decode_audio(find_ffmpeg(), self._info, self._rate_hz, self._duration_s)
 
     def __iter__(self) -> Iterator[AudioWindow]:
         """Yield the windows; once per context.
@@ -74,9 +60,7 @@ class AudioReader:
             MediaError: If ffmpeg cannot decode the sound.
             ValueError: If the context has not been entered.
         """
-        process = self._process
-        if process is None:
-            raise ValueError("AudioReader is iterated outside its with block")
+        process = self._running()
         start = 0
         while True:
             buffer = bytearray(self._chunk * SAMPLE_BYTES)

@@ -9,35 +9,23 @@ import numpy as np
 
 from dubcli.errors import MediaError
 from dubcli.media.binary import find_ffmpeg
-from dubcli.media.process import FfmpegProcess
+from dubcli.media.process import Decoding, FfmpegProcess
 from dubcli.media.sound_command import store_channels
 from dubcli.records import AudioInfo, Float
 
 SAMPLE_BYTES = 4
 
 
-class ChannelReader:
+class ChannelReader(Decoding):
     """A context manager that reads decoded samples, and silence after the last one."""
 
     def __init__(self, arguments: list[str] | None, channels: int) -> None:
         """Remember what to start; None: silence alone."""
+        super().__init__()
         self._arguments, self._channels = arguments, channels
-        self._process: FfmpegProcess | None = None
 
-    def __enter__(self) -> Self:
-        if self._arguments is not None:
-            self._process = FfmpegProcess(self._arguments)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+    def _command(self) -> list[str] | None:
+        return self._arguments
 
     def read(self, count: int) -> Float:
         """Return the next samples, [count, C]."""

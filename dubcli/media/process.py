@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
-from types import TracebackType
+from abc import ABC, abstractmethod
 from typing import IO, Self
 
 from dubcli.errors import MediaError
@@ -147,13 +147,40 @@ class FfmpegProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
+
+
+class Decoding(ABC):
+    """A context manager that has an ffmpeg decode: from entering until leaving."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._process: FfmpegProcess | None = None
+
+    @abstractmethod
+    def _command(self) -> list[str] | None:
+        """Return the whole command; None: there is nothing to decode."""
+
+    def __enter__(self) -> Self:
+        command = self._command()
+        self._process = None if command is None else FfmpegProcess(command)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _running(self) -> FfmpegProcess:
+        """Return the process.
+
+        Raises:
+            ValueError: If the context has not been entered.
+        """
+        if self._process is None:
+            raise ValueError(f"{type(self).__name__} is iterated outside its with block")
+        return self._process
 
 
 def _ends(file: IO[bytes]) -> str:

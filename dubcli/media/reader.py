@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -11,7 +9,7 @@ from dubcli.errors import MediaError
 from dubcli.media.binary import find_ffmpeg
 from dubcli.media.command import FrameRange, decode_video
 from dubcli.media.planes import canvas_for
-from dubcli.media.process import FfmpegProcess
+from dubcli.media.process import Decoding, FfmpegProcess
 from dubcli.media.timeline import read_timeline
 from dubcli.records import Frame, Pictures, VideoInfo
 
@@ -46,7 +44,7 @@ def frame_range(info: VideoInfo, start: int, stop: int | None) -> FrameRange:
     return FrameRange(count=count, seek_s=timeline.seek_s(key), skip=start - key)
 
 
-class FrameReader:
+class FrameReader(Decoding):
     """A context manager and iterator of the frames of a video, as displayed, one in memory.
 
     Each coded frame comes exactly once, whatever its timestamp (``dubcli.pace`` says when it is
@@ -67,26 +65,15 @@ class FrameReader:
         """
         if start < 0 or (stop is not None and stop < start):
             raise ValueError(f"frames {start} to {stop} are not a range")
+        super().__init__()
         self.warning: str | None = None
         self._info = info
         self._start = start
         self._stop = stop
-        self._process: FfmpegProcess | None = None
 
-    def __enter__(self) -> Self:
+    def _command(self) -> list[str]:
         wanted = frame_range(self._info, self._start, self._stop)
-        self._process = FfmpegProcess(decode_video(find_ffmpeg(), self._info, wanted))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        return decode_video(find_ffmpeg(), self._info, wanted)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; once per context.
@@ -95,9 +82,7 @@ class FrameReader:
             MediaError: If not a single frame can be decoded.
             ValueError: If the context has not been entered.
         """
-        process = self._process
-        if process is None:
-            raise ValueError("FrameReader is iterated outside its with block")
+        process = self._running()
         canvas = canvas_for(self._info)
         index = self._start
         while self._stop is None or index < self._stop:

@@ -96,7 +96,11 @@ class MouthRefiner(nn.Module):
         self.out.bias.data[3] = PREFERRED  # type: ignore[union-attr]
 
     def forward(self, pixels: Tensor, latent: Tensor) -> Tensor:
-        """Return what is to be added to the rendered picture.
+        """Return what is to be added to the rendered picture, [B, 3, h, w]; see ``choose``."""
+        return self.choose(pixels, latent)[0]
+
+    def choose(self, pixels: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is to be added to the rendered picture, and how much of each mouth shows.
 
         Args:
             pixels: Rendered picture, warp, target PNCC and lip mask of the box, then K mouths from
@@ -104,7 +108,8 @@ class MouthRefiner(nn.Module):
             latent: What attention found there, [B, C, h/4, w/4].
 
         Returns:
-            [B, 3, h, w].
+            [B, 3, h, w], and shares of K mouths moved with the head and with the chin, in the order
+            of ``pixels``, [B, 2 K, h, w].
         """
         full = self.at_full(pixels * 2 - 1)
         half = self.at_half(F.avg_pool2d(full, 2))
@@ -113,10 +118,21 @@ class MouthRefiner(nn.Module):
         half = self.join_half(torch.cat([half, F.pixel_shuffle(self.up_half(quarter), 2)], 1))
         full = self.join_full(torch.cat([full, F.pixel_shuffle(self.up_full(half), 2)], 1))
         correction, logits = self.out(full).split((3, CHOICES), 1)
-        share = (SHARP * logits.float()).softmax(1)[:, 1:, None]  # [B, 2 K, 1, h, w]
+        share = (SHARP * logits.float()).softmax(1)[:, 1:]
         carried = pixels[:, PLAIN:].view(len(pixels), 2 * MOUTHS, -1, *pixels.shape[2:])[:, :, :3]
-        change: Tensor = (share * (carried - pixels[:, None, :3])).sum(1) + correction
-        return change
+        chosen = (share[:, :, None] * (carried - pixels[:, None, :3])).sum(1)
+        return chosen + without_weave(correction), share
+
+
+def without_weave(picture: Tensor) -> Tensor:
+    """Return a picture without what changes from pixel to pixel and back, [B, C, h, w].
+
+    A critic that sees half the size teaches a pattern of that period, which is no detail of a
+    mouth. The binomial kernel 1 2 1 takes exactly that away, and little of what is coarser.
+    """
+    taps = picture.new_tensor((0.25, 0.5, 0.25))
+    kernel = torch.outer(taps, taps).expand(picture.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(picture, (1,) * 4, "replicate"), kernel, groups=picture.shape[1])
 
 
 def soft_edge(lip_mask: Tensor) -> Tensor:
@@ -148,12 +164,12 @@ class MouthCritic(nn.Module):
                 nn.LeakyReLU(0.2),
                 spectral_norm(nn.Conv2d(width, width, 3, 1, 1)),
                 nn.LeakyReLU(0.2),
-                spectral_norm(nn.Conv2d(width, 1, 1)),
+                nn.Conv2d(width, 1, 1),  # free to scale: real and made differ by little
             )
             for size in sizes
         )
 
-    def forward(self, features: Sequence[Tensor], pncc: Tensor, lip_mask: Tensor) -> Tensor:
+    def forward(self, features: Sequence[Tensor], pncc: Tensor, lip_mask: Tensor) -> list[Tensor]:
         """Return how real each place looks.
 
         Args:
@@ -162,11 +178,10 @@ class MouthCritic(nn.Module):
             lip_mask: [B, 1, h, w].
 
         Returns:
-            Scores of all places in all maps, [B, P].
+            A map of scores for each of features, [B, 1, h', w'].
         """
         geometry = torch.cat([pncc, lip_mask], 1)
-        scores = [
+        return [
             scorer(torch.cat([seen, F.interpolate(geometry, seen.shape[-2:], mode="area")], 1))
             for scorer, seen in zip(self.scorers, features, strict=True)
         ]
-        return torch.cat([score.flatten(1) for score in scores], 1)

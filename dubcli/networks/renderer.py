@@ -10,13 +10,15 @@ The paper's second stage: two encoders, Lip-Attention and Face-Attention, fusion
   training, and of the position where no face is (neck, collar, background).
 * Values carry the references' own pixels (``pixel_unshuffle``) beside their encoding, so that the
   untrained network is a sharp warp and learns only what is missing.
+* Off the face the nearer of alike tokens is taken (``prefer_near``): a neck that a closing jaw
+  uncovers is in no reference, and the next best key may lie anywhere.
 * Queries outside the masks are left out: Eq. 4 multiplies them by zero.
 * Lip references whose mouth has the wanted shape count more (``prefer_alike``): learned keys see
   a few pixels only and would average the teeth of closed and open mouths alike.
 * A refiner sharpens the mouth after the decoder (``networks.mouth``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,8 @@ SHARPNESS = 1.6
 # How much less a lip reference counts whose mouth has another shape: exp(-LIKENESS d^2), d the root
 # mean square distance between the inner lips' rings in cm.
 LIKENESS = 50.0
+# How much less a token counts that lies d tokens away from where no face is: exp(-NEARNESS d^2).
+NEARNESS = 0.2
 EMPTY = 1e-3  # share of a token's pixels below which it shows no face
 
 
@@ -62,7 +66,8 @@ class References:
 
     key: Tensor  # [M, D]
     value: Tensor  # [M, C + 48]
-    log_weight: Tensor | None = None  # [M] added to what the keys say
+    place: Tensor  # [M, 2] row and column of each token in its window
+    log_weight: Tensor | None = None  # [M], or [queries, M]; added to what the keys say
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,11 +77,16 @@ class Rendered:
     image: Tensor  # [3, H, W] in [0, 1], the surroundings outside the mask
     warp: Tensor  # [3, H, W] the attended pixels alone, before the decoder
     latent: Tensor  # [C, h, w] what attention found beside the pixels
+    choice: Tensor | None = None  # [2 K, H, W] how much of each carried mouth the refiner shows
 
 
 def join(parts: list[References]) -> References:
     """Put the tokens of several references side by side."""
-    return References(torch.cat([p.key for p in parts]), torch.cat([p.value for p in parts]))
+    return References(
+        torch.cat([p.key for p in parts]),
+        torch.cat([p.value for p in parts]),
+        torch.cat([p.place for p in parts]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +113,27 @@ def prefer_alike(bank: LipBank, distance_cm: Tensor) -> References:
     """
     of_frame = -LIKENESS * distance_cm.to(bank.tokens.key).square()
     weight = of_frame.repeat_interleave(bank.counts)
-    return References(bank.tokens.key, bank.tokens.value, weight)
+    return replace(bank.tokens, log_weight=weight)
+
+
+def prefer_near(references: References, off_face: Tensor) -> References:
+    """Return the references for the queries that lie off the face, nearer ones counting more.
+
+    A place that no reference shows, as the neck that a jaw uncovers, resembles others by chance: 16
+    random frequencies are few, and a speck of the background across the window would be found. On
+    the face nothing changes: a jaw's texture does come from where the jaw was.
+
+    Args:
+        references: Face references; their keys and values are not copied.
+        off_face: Share of each token that shows no face, [h, w]; the queries are where it is not 0.
+
+    Returns:
+        The same tokens with a weight for each query, [queries, M].
+    """
+    queries = off_face.nonzero()
+    apart = torch.cdist(queries.float(), references.place.float()).square()
+    weight = -NEARNESS * off_face[off_face > 0][:, None] * apart
+    return replace(references, log_weight=weight.to(references.key))
 
 
 def encoder(inputs: int, middle: int, outputs: int) -> nn.Sequential:
@@ -223,7 +253,7 @@ class DualAttentionRenderer(nn.Module):
             [B, D, h, w]: Fourier features of the face coordinate, of the position where there is no
             face, and the learned part with its positional embedding.
         """
-        shows = F.avg_pool2d((pncc.amax(1, keepdim=True) > 0).to(pncc), STRIDE)
+        shows = face_share(pncc)
         coordinate = F.avg_pool2d(pncc, STRIDE) / shows.clamp_min(EMPTY)
         with torch.autocast(pncc.device.type, enabled=False):  # bfloat16 is too coarse for a phase
             phase = torch.einsum("bchw,cf->bfhw", coordinate.float(), self.pncc_frequencies)
@@ -258,7 +288,9 @@ class DualAttentionRenderer(nn.Module):
             precision = torch.get_autocast_dtype(key.device.type)
             key, value = key.to(precision), value.to(precision)
         kept = token_mask(masks)
-        return [References(k[m], v[m]) for k, v, m in zip(key, value, kept, strict=True)]
+        return [
+            References(k[m], v[m], m.nonzero()) for k, v, m in zip(key, value, kept, strict=True)
+        ]
 
     def attend(self, branch: str, query: Tensor, wanted: Tensor, references: References) -> Tensor:
         """Return attended values where a mask wants them, 0 elsewhere.
@@ -322,8 +354,12 @@ class DualAttentionRenderer(nn.Module):
         geometry = self.geometry_encoder(target_pncc[None])
         in_face, in_lip = token_mask(face_mask[None])[0], token_mask(lip_mask[None])[0]
         in_lip = in_lip & in_face
-        from_face = self.attend(
-            "face", self.keys("face", target_pncc[None], geometry)[0], in_face & ~in_lip, face
+        beside_lips = in_face & ~in_lip
+        off_face = (1 - face_share(target_pncc[None])[0, 0]) * beside_lips
+        query = self.keys("face", target_pncc[None], geometry)[0]
+        from_face = self.attend("face", query, beside_lips & (off_face == 0), face)
+        from_face = from_face + self.attend(
+            "face", query, off_face > 0, prefer_near(face, off_face)
         )
         from_lip = self.attend("lip", self.keys("lip", target_pncc[None], geometry)[0], in_lip, lip)
         found = from_lip + from_face  # Eq. 4: each is 0 where the other is wanted
@@ -359,10 +395,13 @@ class DualAttentionRenderer(nn.Module):
             raise ValueError("this renderer has a refiner, which needs the references' mouths")
         box = mouth_box(lip_mask)
         pixels, latent = refiner_inputs(rendered, target_pncc, lip_mask, mouths)
-        correction = self.refiner(pixels[None], latent[None])[0]
+        correction, share = self.refiner.choose(pixels[None], latent[None])
+        edge = box.cut(soft_edge(lip_mask))
         image = rendered.image.clone()
-        box.cut(image).add_(correction * box.cut(soft_edge(lip_mask)))
-        return Rendered(image, rendered.warp, rendered.latent)
+        box.cut(image).add_(correction[0] * edge)
+        choice = share.new_zeros(share.shape[1], *lip_mask.shape)
+        box.cut(choice).copy_(share[0] * edge)
+        return Rendered(image, rendered.warp, rendered.latent, choice)
 
 
 def refiner_inputs(
@@ -379,6 +418,11 @@ def channels_last(network: nn.Module) -> None:
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def face_share(pncc: Tensor) -> Tensor:
+    """Return how much of each token shows a face, [N, 3, H, W] -> [N, 1, h, w], 0 to 1."""
+    return F.avg_pool2d((pncc.amax(1, keepdim=True) > 0).to(pncc), STRIDE)
 
 
 def token_mask(masks: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ and all; a hand before a mouth is nearly as large as the face and comes from bes
 """
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import cv2
@@ -54,12 +53,7 @@ class HandFinder:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Free the network."""
         self._network.close()
 

@@ -17,16 +17,18 @@ from dubcli.config import DubOptions
 from dubcli.geometry.crop import (
     CROP_PX_PER_CM,
     FEATHER,
+    FineDetail,
     colour_shift,
     crop_for_head,
     cut_out,
     feather,
+    finer,
     lay_over,
     placed,
     tinted,
 )
-from dubcli.geometry.morphable import MorphableModel
-from dubcli.geometry.teeth import MouthPicture, TeethPlace, carry, most_alike
+from dubcli.geometry.morphable import INNER_LIP_RING, MorphableModel
+from dubcli.geometry.teeth import MouthPicture, carry, most_alike
 from dubcli.geometry.window import COLUMNS, ROWS, WindowDrawer, outline_px
 from dubcli.networks.mouth import MOUTHS
 from dubcli.networks.precision import mixed
@@ -114,10 +116,9 @@ class _Lips:
         """Return the references, those with a wanted mouth foremost, from their distances, [K]."""
         return prefer_alike(self.bank, torch.from_numpy(distance_cm))
 
-    def carried(self, distance_cm: Float, place: TeethPlace) -> Float:
-        """Return the mouths most like a wanted one where its teeth are, [8 MOUTHS, H, W]."""
-        alike = most_alike(distance_cm, MOUTHS)
-        return np.concatenate([carry(self.mouths[k], place) for k in alike])
+    def most_like(self, distance_cm: Float) -> list[MouthPicture]:
+        """Return the mouths most like a wanted one, from their distances, [K]."""
+        return [self.mouths[k] for k in most_alike(distance_cm, MOUTHS)]
 
 
 def crop_of(analysis: Analysis, t: int) -> Crop:
@@ -198,9 +199,10 @@ class FaceRenderer:
         crop = crop_of(self._analysis, t)
         picture, points = cut_out(frame.rgb, crop), self._source_points(t, crop)
         place = self._draw.teeth(self._analysis, t, crop, points)
+        fine = finer(frame.rgb, crop, picture, points[list(INNER_LIP_RING)])
         return LipReference(
             self._encode("lip", picture, points, self._draw.lip_mask(points)),
-            self._draw.mouth_picture(picture, points, place),
+            self._draw.mouth_picture(picture, points, place, fine),
         )
 
     def _source_points(self, t: int, crop: Crop) -> Float:
@@ -350,22 +352,24 @@ class FaceRenderer:
         changed = own + amount * (mouth.displacement - own)
         face, picture, crop = self._neighbours(t, seen), item.picture, item.crop
 
-        def rendered(points: Float, shape: Float) -> Float:
+        def rendered(points: Float, shape: Float) -> tuple[Float, list[FineDetail]]:
             """Render a mouth of some shape, [V, 3] pixels and [L, 3] cm."""
             distance = self._draw.mouth_distance(shape, own_lips.shapes)
-            mouths = None
-            if self._network.refiner is not None:
-                place = self._draw.teeth(self._analysis, t, crop, points)
-                mouths = own_lips.carried(distance, place)
             references = (face, own_lips.like(distance))
-            return self._render_crop(points, picture, (mask, lips), references, mouths)
+            if self._network.refiner is None:
+                return self._render_crop(points, picture, (mask, lips), references)[0], []
+            place = self._draw.teeth(self._analysis, t, crop, points)
+            mouths = own_lips.most_like(distance)
+            carried = np.concatenate([carry(mouth, place) for mouth in mouths])
+            made, choice = self._render_crop(points, picture, (mask, lips), references, carried)
+            return made, self._draw.fine_details(mouths, place, choice)
 
-        patch, base = workers.map(rendered, (there, here), (changed, own))
+        (patch, fine), (base, _) = workers.map(rendered, (there, here), (changed, own))
         shown = _inside_window(mask)
         shift = colour_shift(base, picture.astype(np.float32), shown)
         weight = feather(shown, self._mask.feather_px / 2) * min(1.0, amount / SHOW_FULLY)
         detail = self._draw.detail(base + shift, there, here)
-        laid = placed(rgb, patch + shift, weight, item.crop, detail)
+        laid = placed(rgb, patch + shift, weight, item.crop, detail, fine)
         if self._mask.tint and laid is not None:
             laid = tinted(laid)
         return DubbedFrame(lay_over(rgb, laid), True, shown, item.frame, laid)
@@ -377,9 +381,12 @@ class FaceRenderer:
         picture: Bytes,
         masks: tuple[Bytes, Bytes],
         references: tuple[References, References],
-        mouths: Float | None,
-    ) -> Float:
-        """Return a crop with the face rendered in a given geometry, [S, S, 3], 0 to 255."""
+        mouths: Float | None = None,
+    ) -> tuple[Float, Float]:
+        """Return a crop with the face rendered in a given geometry, and the refiner's choice.
+
+        [S, S, 3], 0 to 255, and [2 MOUTHS, H, W]; of no mouths where there is no refiner.
+        """
         inputs = (
             self._tensor(self._draw.pncc(points).transpose(2, 0, 1)),
             self._pictures(picture[ROWS, COLUMNS]),
@@ -391,7 +398,8 @@ class FaceRenderer:
         image = rendered.image.float().clamp(0, 1).permute(1, 2, 0)
         made = picture.astype(np.float32)
         made[ROWS, COLUMNS] = image.cpu().numpy() * 255
-        return made
+        choice = image.new_zeros(0) if rendered.choice is None else rendered.choice.float()
+        return made, choice.cpu().numpy()
 
 
 def load_lip_banks(

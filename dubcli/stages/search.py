@@ -4,8 +4,8 @@ Letters: H, W frame size; V mesh vertices (468).
 
 MediaPipe's detector sees the whole frame at 128 pixels: a face narrower than about an eighth of the
 frame's longer side is missed, 200 pixels in a frame of 1920. So where the whole frame shows none,
-squares of it are shown to the detector; and a face that was there in the frame before and is not
-found any more is looked for around its place.
+squares of it are shown to the detector, and now and then where it shows some; and a face that was
+there in the frame before and is not found any more is looked for around its place.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +19,8 @@ OVERLAP = 1 / 3  # of neighbouring squares: what is larger is found in the large
 AROUND = 4.0  # side of the square around a face's last place, in widths of the face
 EAGER = 3  # frames of a shot in which all squares are looked at while nobody is found
 PATIENT = 12  # later it is one frame in so many
+HEAD = 2.0  # of a head with its hair, in sizes of its face: locks in it were taken for small faces
+BESIDE = 48  # frames of a shot: in the first of so many all squares are looked at in any case
 MAX_FACES = 4  # that are followed at a time
 LEAST_PX = 20  # width of a face in a square: narrower ones are of no use, and many are none
 SAME = 0.3  # overlap of two boxes, of the smaller one's area, from which they are one face
@@ -39,6 +41,7 @@ class FaceFinder:
         self._detect = detect
         self._last: list[Float] = []  # the faces of the frame before
         self._alone = 0  # frames of this shot since somebody was seen
+        self._frames = 0  # of this shot
 
     def find(self, rgb: Bytes, *, cut: bool) -> list[Float]:
         """Return the meshes of a frame's largest faces, the largest first, [V, 3] pixels each.
@@ -48,16 +51,19 @@ class FaceFinder:
             cut: Whether a new shot begins with it.
         """
         if cut:
-            self._last, self._alone = [], 0
+            self._last, self._alone, self._frames = [], 0, 0
         found = self._detect(rgb)
         for mesh in self._last:
             if not any(_same(mesh, other) for other in found):
                 found += _new(self._near(rgb, mesh), found)
-        if not found and (self._alone < EAGER or self._alone % PATIENT == 0):
+        alone = not found and (self._alone < EAGER or self._alone % PATIENT == 0)
+        if alone or self._frames % BESIDE == 0:
             for square in squares(rgb.shape[0], rgb.shape[1]):
                 for mesh in _new(self._in_square(rgb, *square), found):
-                    found += _new(self._near(rgb, mesh) or [mesh], found)  # and looked at closely
+                    if not any(_in_hair(mesh, other) for other in found):
+                        found += _new(self._near(rgb, mesh) or [mesh], found)  # looked at closely
         self._alone = 0 if found else self._alone + 1
+        self._frames += 1
         self._last = largest_first(found)[:MAX_FACES]
         return list(self._last)
 
@@ -129,6 +135,14 @@ def _same(mesh: Float, other: Float) -> bool:
     down = min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b))
     return across > 0 and down > 0 and across * down > SAME * smaller
+
+
+def _in_hair(mesh: Float, other: Float) -> bool:
+    """Return whether a mesh lies on the head of a face that is more than ``HEAD`` times as wide."""
+    if np.ptp(other[:, 0]) <= HEAD * np.ptp(mesh[:, 0]):
+        return False
+    apart = np.abs(np.subtract(_centre(mesh), _centre(other)))
+    return bool((apart < HEAD / 2 * np.ptp(other[:, :2], axis=0)).all())
 
 
 def _new(meshes: list[Float], found: list[Float]) -> list[Float]:

@@ -147,6 +147,20 @@ def refined(refiner: nn.Module, pixels: Tensor, latent: Tensor, edge: Tensor) ->
     return pixels[:, :3] + correction * edge
 
 
+def amid_truth(made: Tensor, truth: Tensor, edge: Tensor) -> Tensor:
+    """Return made mouths amid the true skin, [B, 3, h, w], as a dub shows them.
+
+    There skin has its own detail again; what the renderer lacks of it is no fault of the mouth.
+    """
+    return truth + (made - truth) * edge
+
+
+def at_lips(scores: Tensor, edge: Tensor) -> Tensor:
+    """Return the mean of scores where the refiner has a say, [B, 1, h', w'] and [B, 1, h, w]."""
+    weight = F.interpolate(edge, scores.shape[-2:], mode="area")
+    return (scores * weight).sum() / weight.sum().clamp_min(EMPTY)
+
+
 def losses(
     both: RefinerAndCritic,
     batch: Sequence[Mouth],
@@ -165,7 +179,7 @@ def losses(
     made = refined(both.refiner, pixels, latent, edge)
     with torch.no_grad():
         wanted = vgg(truth)
-    seen = vgg(made)
+    seen = vgg(amid_truth(made, truth, edge))
     named = {
         "pixels": training.pixel_weight * ((made - truth).abs() * edge).sum() / edge.sum() / 3,
         "features": training.perceptual_weight * feature_distance(seen, wanted),
@@ -178,14 +192,18 @@ def losses(
         [f / size for f, size in zip(of[CRITICISED:], unit, strict=True)] for of in (seen, wanted)
     )
     frozen = {name: p.detach() for name, p in both.critic.named_parameters()}
-    named["adversarial"] = (
-        -training.critic_weight * functional_call(both.critic, frozen, (fake, pncc, lips)).mean()
-    )
-    named["critic"] = (
-        F.relu(1 - both.critic(real, pncc, lips)).mean()
-        + F.relu(1 + both.critic([f.detach() for f in fake], pncc, lips)).mean()
-    )
+    looks = functional_call(both.critic, frozen, (fake, pncc, lips))
+    named["adversarial"] = -training.critic_weight * _mean([at_lips(s, edge) for s in looks])
+    kept = both.critic([f.detach() for f in fake], pncc, lips)
+    named["critic"] = _mean(
+        [at_lips(F.relu(1 - s), edge) for s in both.critic(real, pncc, lips)]
+    ) + _mean([at_lips(F.relu(1 + s), edge) for s in kept])
     return named
+
+
+def _mean(parts: list[Tensor]) -> Tensor:
+    """Return the mean of scalars."""
+    return torch.stack(parts).mean()
 
 
 INNER_PIXELS = 60  # fewer pixels inside the lips are no opening to judge

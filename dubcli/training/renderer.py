@@ -3,8 +3,9 @@
 Letters: N references, H, W the rendered window.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,14 @@ from dubcli.training.renderer_data import (
     distant_references,
     draw_training_indices,
 )
+
+Whole = TypeVar("Whole")
+Seen = Callable[[Sample], Sample]  # what the network is given of a sample; losses see all of it
+
+
+def unchanged(whole: Whole) -> Whole:
+    """Return what is given: nothing is left out."""
+    return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,7 @@ def judge(
     maker: SampleMaker,
     *,
     frames_a_clip: int = 4,
+    seen: Seen = unchanged,
 ) -> tuple[RendererFigures, list[tuple[Bytes, Bytes, Bytes]]]:
     """Return figures on clips, references kept ``FAR_S`` away, and pictures to look at.
 
@@ -113,6 +123,7 @@ def judge(
         clips: Of the split ``val``.
         maker: Makes samples.
         frames_a_clip: Evenly spaced targets.
+        seen: What the network is given of a sample.
 
     Returns:
         Means over clips of the lower face's PSNR and SSIM and the lips' PSNR, beside copying the
@@ -125,7 +136,7 @@ def judge(
         for index in np.linspace(0, len(clip) - 1, frames_a_clip + 2).astype(int)[1:-1]:
             face, lip = distant_references(clip, int(index))
             sample = maker.make(clip, int(index), int(index), face, lip)
-            rendered = to_bytes(render_sample(network, sample.to(device)).image)
+            rendered = to_bytes(render_sample(network, seen(sample.to(device))).image)
             truth = to_bytes(sample.picture)
             mask = sample.face_mask.byte().numpy()
             lips = sample.lip_mask.byte().numpy()

@@ -1,6 +1,6 @@
 """``dubcli train geometry``: from speech features and fits, or a pack of them, to a checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -118,6 +118,32 @@ class GeometryRun:
         return mouth_sheet(pairs, self.problem)
 
 
+def new_lip_sync(
+    recipe: GeometryRecipe,
+    clips: Sequence[Prepared[StoredSpeech]],
+    problem: GeometryProblem,
+    kind: type[LipSyncNet] = LipSyncNet,
+) -> LipSyncNet:
+    """Return the network that a training starts from; its vertex decoder is the basis.
+
+    Args:
+        recipe: What decides the training.
+        clips: Whose features it is to hear.
+        problem: Of the basis.
+        kind: Of network.
+    """
+    widths = {clip.content.versions[0].features.shape[1] for clip in clips}
+    hyper = replace(
+        recipe.network,
+        audio_width=max(widths, default=recipe.network.audio_width),
+        lower_vertices=len(problem.lower),
+    )
+    torch.manual_seed(recipe.loop.seed)
+    network = kind(hyper)
+    network.start_from_basis(problem.basis, problem.mean[problem.lower])
+    return network
+
+
 def wanted(clip: Clip, recipe: GeometryRecipe) -> bool:
     """Return whether a clip teaches or judges the network."""
     taught = clip.split == "train" and clip.set in recipe.training.set_share
@@ -196,17 +222,9 @@ def train_geometry(
     model, place = load_basis(models), device_for(options.device)
     clips = list(spoken_clips(source, cache, models, model, settings))
     problem = GeometryProblem(model, settings.training)
-    widths = {clip.content.versions[0].features.shape[1] for clip in clips}
-    hyper = replace(
-        settings.network,
-        audio_width=max(widths, default=settings.network.audio_width),
-        lower_vertices=len(problem.lower),
-    )
-    torch.manual_seed(settings.loop.seed)
-    network = LipSyncNet(hyper)
-    network.start_from_basis(problem.basis, model.mean[problem.lower])
+    network = new_lip_sync(settings, clips, problem).to(place)
     expert = _expert(settings, models)
-    run = GeometryRun(network.to(place), clips, problem, expert and expert.to(place))
+    run = GeometryRun(network, clips, problem, expert and expert.to(place))
     refuse_empty(run.training, run.judged, source)
     return train(
         network,

@@ -65,6 +65,7 @@ class RendererRun:
         model: The basis.
         recipe: What decides the training.
         vgg: The perceptual loss; None: trained without it.
+        seen: What the network is given of a sample, in training and when it is judged.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class RendererRun:
         model: MorphableModel,
         recipe: RendererRecipe,
         vgg: VggFeatures | None,
+        *,
+        seen: renderer.Seen = renderer.unchanged,
     ) -> None:
         """Split the clips."""
-        self.network, self.recipe, self.vgg = network, recipe, vgg
+        self.network, self.recipe, self.vgg, self.seen = network, recipe, vgg, seen
         self.maker = SampleMaker(model)
         least = recipe.data.min_frames
         self.training = by_speaker(
@@ -92,13 +95,17 @@ class RendererRun:
         sampling, training = self.recipe.sampling, self.recipe.training
         samples = renderer.training_samples(self.training, self.maker, sampling, generator)
         sample = next(samples).to(place)
-        rendered = render_sample(self.network, sample)
+        rendered = render_sample(self.network, self.seen(sample))
         return renderer.sample_losses(rendered, sample, training, self.vgg, self.lips)
 
     def judge(self, _: nn.Module) -> tuple[float, dict[str, float]]:
         """Score the network, which holds the mean weights: PSNR of the lower face."""
         figures, self._pictures = renderer.judge(
-            self.network, self.judged, self.maker, frames_a_clip=self.recipe.data.judged_frames
+            self.network,
+            self.judged,
+            self.maker,
+            frames_a_clip=self.recipe.data.judged_frames,
+            seen=self.seen,
         )
         return figures.psnr, asdict(figures)
 
@@ -106,6 +113,14 @@ class RendererRun:
         """Return truth, copy and rendered side by side, a row a picture of the last judgement."""
         rows = [np.concatenate(row, axis=1) for row in self._pictures[::SHEET_STEP]]
         return np.concatenate(rows)
+
+
+def new_renderer(recipe: RendererRecipe) -> DualAttentionRenderer:
+    """Return the network that a training starts from."""
+    torch.manual_seed(recipe.loop.seed)
+    network = DualAttentionRenderer(recipe.network)
+    channels_last(network)
+    return network
 
 
 def wanted(clip: Clip, data: RendererData) -> bool:
@@ -162,10 +177,7 @@ def train_renderer(
     settings = settle(RENDERER, RendererRecipe(), options)
     model, place = load_basis(models), device_for(options.device)
     clips = list(cropped_clips(source, cache, models, model, settings.data))
-    torch.manual_seed(settings.loop.seed)
-    network = DualAttentionRenderer(settings.network)
-    channels_last(network)
-    network.to(place)
+    network = new_renderer(settings).to(place)
     features = None if vgg is None else VggFeatures(vgg).to(place)
     run = RendererRun(network, clips, model, settings, features)
     refuse_empty(run.training, run.judged, source)

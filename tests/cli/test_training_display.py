@@ -65,6 +65,14 @@ def test_off_a_terminal_the_log_gets_a_line_a_minute(capsys: pytest.CaptureFixtu
     assert logging.getLogger("dubcli").handlers == []
 
 
+def test_the_next_run_gets_its_lines_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with training_display() as observer:
+        for step, seconds in enumerate((500.0, 565.0, 0.0, 65.0)):
+            observer(replace(PROGRESS, seconds=seconds, step=step))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" step ")[1].split(",")[0] for line in lines] == ["1", "3"]
+
+
 def test_on_a_terminal_table_and_log_are_drawn(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

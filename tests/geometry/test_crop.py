@@ -15,6 +15,8 @@ from dubcli.geometry.crop import (
     LIP_DILATION,
     MAX_COLOUR_SHIFT,
     Detail,
+    FineDetail,
+    chained,
     colour_shift,
     crop_for_head,
     cut_out,
@@ -22,6 +24,7 @@ from dubcli.geometry.crop import (
     dilate,
     face_mask,
     feather,
+    finer,
     hull_mask,
     lay_over,
     lip_mask,
@@ -369,3 +372,63 @@ def test_outline_of_a_chin_that_has_gone_far_does_not_stay_behind(
     assert share[100, 125] == 1
     outside = detail_share(here, here, mouth)
     assert outside[200:].min() == outside[:50].min() == 1  # what does not move keeps everything
+
+
+def test_finer_is_what_the_crop_lacks_and_none_where_it_lacks_nothing() -> None:
+    """Enlarged crop + what it lacks is the frame; the map leads from the box to the crop."""
+    rgb = np.random.default_rng(3).integers(0, 256, (400, 500, 3), np.uint8)
+    points = np.array([[100.0, 120.0, 0.0], [150.0, 140.0, 5.0]], np.float32)
+    half = Crop(np.array([[0.5, 0, 3.0], [0, 0.5, -8.0]], np.float32), CROP_SIZE)
+    found = finer(rgb, half, cut_out(rgb, half), points)
+    assert found is not None
+    lacking, to_crop = found
+    assert to_crop[:, :2] == pytest.approx(half.matrix[:, :2])
+    left, top = np.linalg.solve(half.matrix[:, :2], to_crop[:, 2] - half.matrix[:, 2]).round()
+    height, width = lacking.shape[:2]
+    assert width >= 100 and height >= 40  # the points' box, twice as large in the frame
+    corner = (points[0, :2] - half.matrix[:, 2]) / 0.5
+    assert left <= corner[0] <= left + width
+    assert top <= corner[1] <= top + height
+    box = np.s_[int(top) : int(top) + height, int(left) : int(left) + width]
+    enlarged = rgb[box] - lacking
+    assert 0 <= enlarged.mean() <= 255
+    assert lacking.std() > 20  # noise is finer than half its pixels
+    for same in (1.0, 1.5):  # as fine as the frame, or finer
+        crop = Crop(np.array([[same, 0, 0], [0, same, 0]], np.float32), CROP_SIZE)
+        assert finer(rgb, crop, cut_out(rgb, crop), points) is None
+    outside = np.array([[-900.0, 10.0, 0.0], [-800.0, 20.0, 0.0]], np.float32)
+    assert finer(rgb, half, cut_out(rgb, half), outside) is None
+
+
+def test_chained_maps_do_one_after_the_other() -> None:
+    generator = np.random.default_rng(4)
+    first, second = generator.normal(size=(2, 2, 3))
+    points = generator.normal(size=(5, 2))
+    between = points @ first[:, :2].T + first[:, 2]
+    wanted = between @ second[:, :2].T + second[:, 2]
+    made = chained(first, second)
+    assert points @ made[:, :2].T + made[:, 2] == pytest.approx(wanted)
+
+
+def test_finer_details_lie_where_they_belong_and_not_over_the_frames_own() -> None:
+    """A dot of another frame lands where its map says, at its share; detail of our own is kept."""
+    rgb = np.full((300, 300, 3), 100, np.uint8)
+    crop = Crop(np.array([[0.5, 0, 40.0], [0, 0.5, 40.0]], np.float32), CROP_SIZE)
+    dot = np.zeros((21, 21, 3), np.float32)
+    dot[10, 10] = 60
+    to_crop = np.array([[0.5, 0, 95.0], [0, 0.5, 105.0]], np.float32)
+    at = (120, 140)  # whose centre, (100.25, 110.25) in the crop, is where the dot's middle goes
+    patch = np.full((CROP_SIZE, CROP_SIZE, 3), 100, np.float32)
+    weight = np.zeros((CROP_SIZE, CROP_SIZE), np.float32)
+    weight[60:180, 60:150] = 1
+
+    def shown(share: float, own: float) -> int:
+        """Return the dot's red where our own detail has a share of its own."""
+        whole = np.full((CROP_SIZE, CROP_SIZE), share, np.float32)
+        detail = Detail(patch, np.full_like(whole, own), np.zeros((*whole.shape, 2), np.float32))
+        laid = placed(rgb, patch, weight, crop, detail, [FineDetail(dot, to_crop, whole)])
+        return int(lay_over(rgb, laid)[at[1], at[0], 0])
+
+    assert shown(1.0, 0.0) == pytest.approx(160, abs=1)
+    assert shown(0.5, 0.0) == pytest.approx(130, abs=1)
+    assert shown(1.0, 1.0) == 100

@@ -17,6 +17,7 @@ from dubcli.networks.mouth import (
     MouthRefiner,
     mouth_box,
     soft_edge,
+    without_weave,
 )
 from dubcli.networks.renderer import DualAttentionRenderer, Rendered, RendererHyper, refiner_inputs
 
@@ -63,6 +64,16 @@ def test_soft_edge_is_full_inside_and_nothing_outside_the_lips() -> None:
     inside[60 + EDGE : 90 - EDGE, 80 + EDGE : 130 - EDGE] = 1
     assert (edge[inside > 0] == 1).all()
     assert ((edge >= 0) & (edge <= 1)).all()
+
+
+def test_weave_is_taken_out_and_what_is_even_stays() -> None:
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(10), indexing="ij")
+    for weave in ((rows + columns) % 2, rows % 2, columns % 2):
+        found = without_weave((0.3 + weave)[None, None])
+        inside = found[..., 1:-1, 1:-1]
+        torch.testing.assert_close(inside, torch.full_like(inside, 0.8))
+    slope = (rows + 2.0 * columns)[None, None]
+    torch.testing.assert_close(without_weave(slope)[..., 1:-1, 1:-1], slope[..., 1:-1, 1:-1])
 
 
 def renderer(channels: int) -> DualAttentionRenderer:
@@ -165,7 +176,7 @@ def test_critic_scores_places_and_does_not_grow_with_its_weights() -> None:
     critic.eval()
     with torch.no_grad():
         before = critic(maps, *geometry)
-        assert before.shape == (2, 36 * 48 + 18 * 24)
+        assert [score.shape for score in before] == [(2, 1, 36, 48), (2, 1, 18, 24)]
         critic.scorers[1][0].parametrizations.weight.original.mul_(10)
     torch.testing.assert_close(critic(maps, *geometry), before, rtol=1e-3, atol=1e-4)
 
@@ -175,7 +186,7 @@ def test_critic_hears_of_each_map_and_of_the_geometry() -> None:
     critic = MouthCritic((4, 4), 8).eval()
     maps = [torch.rand(1, 4, 6, 8, requires_grad=True) for _ in "ab"]
     pncc, lips = (torch.rand(1, n, 12, 16, requires_grad=True) for n in (3, 1))
-    critic(maps, pncc, lips).sum().backward()
+    torch.stack([score.sum() for score in critic(maps, pncc, lips)]).sum().backward()
     for seen in (*maps, pncc, lips):
         assert seen.grad is not None
         assert (seen.grad != 0).any()

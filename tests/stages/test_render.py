@@ -15,6 +15,7 @@ from dubcli.geometry.window import WindowDrawer
 from dubcli.media.lengths import plan_length
 from dubcli.networks.renderer import DualAttentionRenderer, RendererHyper
 from dubcli.records import Analysis, Bytes, Crop, Facts, Float, Frame, MouthTrack
+from dubcli.stages import render as render_module
 from dubcli.stages.render import (
     PLAIN_MASK,
     SHOW_FULLY,
@@ -591,3 +592,47 @@ def test_refiner_gets_the_mouths_of_the_bank_the_most_alike_first(
         )
         shown = done.rgb[y - 1 : y + 2, x - 1 : x + 2].astype(np.float32)
         assert np.abs(shown - colours[frame]).max() <= near
+
+
+@pytest.mark.parametrize("finely", [True, False])
+def test_teeth_come_at_the_resolution_of_the_frame(
+    draw: WindowDrawer, analysis: Analysis, monkeypatch: pytest.MonkeyPatch, finely: bool
+) -> None:
+    """The frame itself as its only reference: the inside of its mouth is its own, pixel by pixel.
+
+    The crop is half as fine as this frame, and the frame's own detail stops at the lips. From the
+    crops alone the mouth is soft.
+    """
+    if not finely:
+        monkeypatch.setattr(render_module, "finer", lambda *_: None)
+    torch.manual_seed(0)
+    network = DualAttentionRenderer(replace(SMALL, refiner_channels=4)).eval().requires_grad_(False)
+    assert network.refiner is not None
+    network.refiner.out.bias.zero_()
+    network.refiner.out.bias[4] = 100.0  # the first mouth, moved with the head
+    large = replace(
+        analysis, scale_px=2 * analysis.scale_px, translation_px=2 * analysis.translation_px
+    )
+    noise = np.random.default_rng(5).integers(0, 256, (2 * HEIGHT, 2 * WIDTH, 3), np.uint8)
+    frame = cv2.GaussianBlur(noise, (0, 0), 1.0).astype(np.uint8)
+    face = FaceRenderer(
+        network, draw.model, large, amount=np.ones(len(large), np.float32), face_references=1
+    )
+    frames = [Frame(t, frame) for t in range(len(large))]
+    face.load_lip_bank(frames, np.array([3]))
+    own = draw.own_displacement(large.beta)
+    crop = crop_of(large, 3)
+    points = draw.in_crop(draw.source_mesh(large, 3), large, 3, crop)
+    middle = points[list(INNER_LIP_RING), :2].mean(axis=0)
+    x, y = np.linalg.solve(crop.matrix[:, :2], middle - crop.matrix[:, 2]).astype(int)
+
+    def error(mouth: Float) -> float:
+        """Return how far the middle of the mouth is from the frame's, grey levels."""
+        tracks = (MouthTrack(mouth, t) for t in range(len(large)))
+        (done,) = face.render(frames, tracks, {3}, np.arange(len(large)))
+        here = np.s_[y - 2 : y + 3, x - 4 : x + 5]
+        return float(np.abs(done.rgb[here].astype(np.float32) - frame[here]).mean())
+
+    still = own[3].copy()
+    still[np.searchsorted(draw.lower, 200)] += 0.01  # another mouth, as good as the same
+    assert error(still) < 2 if finely else error(still) > 6

@@ -10,6 +10,7 @@ from dubcli.media.probe import probe_video
 from dubcli.media.reader import FrameReader
 from dubcli.records import Bytes, Float
 from dubcli.stages.search import (
+    BESIDE,
     EAGER,
     LEAST_PX,
     OVERLAP,
@@ -81,13 +82,28 @@ def test_squares_lie_in_the_frame_and_hold_every_face_that_a_third_of_them_holds
             )
 
 
-def test_a_large_face_costs_one_look() -> None:
+def test_a_large_face_costs_one_look_and_now_and_then_a_search_beside_it() -> None:
     detect = Detector()
     finder = FaceFinder(detect)
-    for _ in range(3):
-        (mesh,) = finder.find(frame((300, 200, 200)), cut=False)
+    looks = []
+    for index in range(BESIDE + 12):
+        before = detect.asked
+        (mesh,) = finder.find(frame((300, 200, 200)), cut=index == 5)
         assert mesh[:, :2].min(0).tolist() == [300, 200]
-    assert detect.asked == 3
+        looks.append(detect.asked - before)
+    search = 1 + len(list(squares(H, W)))
+    assert [index for index, count in enumerate(looks) if count == search] == [0, 5, BESIDE + 5]
+    assert set(looks) == {1, search}
+
+
+def test_a_small_face_beside_a_large_one_is_found_and_then_followed() -> None:
+    finder = FaceFinder(Detector())
+    for index in range(BESIDE + 6):
+        beside = [(1100, 300 + index, 60)] if index >= 7 else []  # comes in later
+        found = finder.find(frame((300, 200, 200), *beside), cut=False)
+        places = [mesh[:, :2].min(0).tolist() for mesh in found]
+        late = [[1100, 300 + index]] if index >= BESIDE else []
+        assert places == [[300, 200], *late]
 
 
 def test_a_small_face_is_found_in_a_square_and_then_around_its_place() -> None:
@@ -101,6 +117,14 @@ def test_a_small_face_is_found_in_a_square_and_then_around_its_place() -> None:
         (mesh,) = finder.find(frame((901 - 15 * step, 433, 60)), cut=False)
         assert mesh[:, 0].min() == 901 - 15 * step
         assert detect.asked == before + 2  # the whole frame, and around the last place
+
+
+@pytest.mark.parametrize(("left", "found"), [(520, 1), (620, 2)])
+def test_a_small_face_in_the_hair_of_a_large_one_is_none(left: int, found: int) -> None:
+    finder = FaceFinder(Detector())
+    assert len(finder.find(frame((300, 200, 200), (left, 250, 60)), cut=False)) == found
+    finder = FaceFinder(Detector())  # a face of more than half the size is none of the hair
+    assert len(finder.find(frame((300, 200, 160), (480, 250, 90)), cut=False)) == 2
 
 
 def test_all_small_faces_of_a_frame_are_found_once_and_the_largest_comes_first() -> None:
@@ -147,7 +171,7 @@ def test_a_face_is_not_looked_for_at_its_old_place_across_a_cut() -> None:
     finder.find(frame((300, 200, 200)), cut=False)
     before = detect.asked
     finder.find(frame((700, 200, 200)), cut=True)
-    assert detect.asked == before + 1
+    assert detect.asked == before + 1 + len(list(squares(H, W)))
 
 
 def test_the_place_of_a_face_may_reach_beyond_the_frame() -> None:

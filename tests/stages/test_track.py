@@ -126,7 +126,8 @@ def test_hands_are_looked_for_in_some_frames_and_where_a_face_is_new() -> None:
 
     class Faces:
         def meshes_px(self, rgb: Bytes) -> list[np.ndarray]:
-            return [face_at(100), face_at(200)][: 1 + (rgb[0, 0, 0] >= 4)]
+            whole = rgb.shape[:2] == (180, 320)  # none is small: pieces of the frame show nobody
+            return [face_at(100), face_at(200)][: 1 + (rgb[0, 0, 0] >= 4)] if whole else []
 
     class Hands:
         def covered(self, rgb: Bytes, mesh: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from dubcli.checkpoints import load_as
 from dubcli.geometry.morphable import MorphableModel
@@ -17,6 +18,7 @@ from dubcli.networks.renderer import DualAttentionRenderer
 from dubcli.stages.samples import Sample, SampleMaker, render_sample
 from dubcli.stages.track import Tracker
 from dubcli.training.ablate import (
+    anywhere,
     at_random,
     generated_rows,
     rendered_rows,
@@ -27,6 +29,8 @@ from dubcli.training.ablate import (
 from dubcli.training.crops import CroppedClip, crop_clip
 from dubcli.training.data import Landmarks
 from dubcli.training.geometry import GeometryProblem, GeometryTraining, StoredSpeech
+from dubcli.training.renderer import Seen
+from dubcli.training.renderer_data import RendererSampling, draw_training_indices
 from dubcli.training.speech import SpokenClip
 
 ROOT = Path(__file__).parents[2]
@@ -71,15 +75,18 @@ def change(sample: Sample, branch: str) -> Sample:
     return replace(sample, **{branch: grey})
 
 
-@pytest.mark.parametrize(("render", "unused"), [(without_lips, "lip"), (without_face, "face")])
+@pytest.mark.parametrize(("seen", "unused"), [(without_lips, "lip"), (without_face, "face")])
 def test_references_of_the_branch_that_is_off_do_not_matter(
-    network: DualAttentionRenderer, sample: Sample, render: object, unused: str
+    network: DualAttentionRenderer, sample: Sample, seen: Seen, unused: str
 ) -> None:
+    def render(one: Sample) -> Tensor:
+        return render_sample(network, seen(one)).image
+
     other = ({"lip", "face"} - {unused}).pop()
     with torch.no_grad():
-        before = render(network, sample)
-        torch.testing.assert_close(render(network, change(sample, unused)), before)
-        assert not torch.allclose(render(network, change(sample, other)), before, atol=0.05)
+        before = render(sample)
+        torch.testing.assert_close(render(change(sample, unused)), before)
+        assert not torch.allclose(render(change(sample, other)), before, atol=0.05)
         assert not torch.allclose(render_sample(network, sample).image, before, atol=0.01)
 
 
@@ -88,7 +95,7 @@ def test_mouths_that_are_all_alike_are_not_preferred(
 ) -> None:
     alike = replace(sample, lip_distance=torch.full_like(sample.lip_distance, 0.1))
     with torch.no_grad():
-        plain = without_preference(network, sample)
+        plain = render_sample(network, without_preference(sample)).image
         torch.testing.assert_close(plain, render_sample(network, alike).image, atol=1e-3, rtol=0)
         assert not torch.allclose(plain, render_sample(network, sample).image, atol=0.01)
 
@@ -99,6 +106,26 @@ def test_random_references_keep_away_and_repeat(clip: CroppedClip) -> None:
     assert len(set(face.tolist())) == 5
     assert (np.abs(long.time_s[np.concatenate([face, lip])] - 0.3) >= 1).all()
     np.testing.assert_array_equal(at_random(long, 3)[1], lip)
+
+
+def test_training_without_frame_selection_draws_face_references_from_the_whole_clip() -> None:
+    def near_and_own(sampling: RendererSampling) -> tuple[float, float]:
+        """Return the share of face references within the window, and of targets among them."""
+        near, own = [], []
+        for seed in range(300):
+            frames = range(200)  # of the clip only its length counts
+            index, _, face, lip = draw_training_indices(
+                frames, np.random.default_rng(seed), sampling
+            )
+            near += [abs(frame - index) <= 2 * len(face) for frame in face]
+            own.append(index in face)
+            assert (np.abs(lip - index) >= sampling.self_gap).all()
+        return float(np.mean(near)), float(np.mean(own))
+
+    near, own = near_and_own(anywhere(RendererSampling()))
+    assert near < 0.1  # 13 of 200 frames
+    assert own == 0
+    assert min(near_and_own(RendererSampling())) > 0.3
 
 
 def test_every_part_has_a_row(

@@ -91,9 +91,17 @@ def test_losses_are_pixels_and_features_until_the_critic_joins(both: RefinerAndC
     )
     made = pixels[:, :3] + both.refiner(pixels, latent) * edge
     wanted = (edge * (made - truth).abs().sum(1, keepdim=True)).sum() / (3 * edge.sum())
+    shown = truth * (1 - edge) + made * edge  # the skin around is the true one
     torch.testing.assert_close(early["pixels"], training.pixel_weight * wanted)
-    expected = training.perceptual_weight * perceptual_loss(features, made, truth)  # type: ignore[arg-type]
+    expected = training.perceptual_weight * perceptual_loss(features, shown, truth)  # type: ignore[arg-type]
     torch.testing.assert_close(early["features"], expected)
+
+
+def test_scores_count_where_the_refiner_has_a_say() -> None:
+    edge = torch.zeros(1, 1, 8, 8)
+    edge[..., :4, :4], edge[..., :4, 4:] = 1.0, 0.5
+    scores = torch.tensor([[[[3.0, 6.0], [100.0, -100.0]]]])
+    torch.testing.assert_close(mouth.at_lips(scores, edge), torch.tensor((3 + 0.5 * 6) / 1.5))
 
 
 def test_losses_can_be_taken_in_bfloat16(both: RefinerAndCritic) -> None:
