@@ -16,6 +16,7 @@ from dubcli.networks.renderer import DualAttentionRenderer, Rendered
 from dubcli.records import Bytes
 from dubcli.stages.samples import Sample, SampleMaker, expose, picture_losses, render_sample
 from dubcli.training.crops import CroppedClip
+from dubcli.training.lip_tracker import LipTracker, landmark_loss
 from dubcli.training.perceptual import VggFeatures, mouth_of, perceptual_loss
 from dubcli.training.renderer_data import (
     RendererSampling,
@@ -40,6 +41,7 @@ class RendererTraining:
     gradient_weight: float = 2.0  # of the pictures' gradients beside their pixels
     warp_weight: float = 0.3  # of the loss on the plain warp
     perceptual_weight: float = 0.2  # of the perceptual loss on the mouth, where weights are given
+    landmark_weight: float = 0.0  # of a pixel by which the lips are elsewhere; 0: no tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,12 @@ def sample_losses(
     sample: Sample,
     training: RendererTraining,
     vgg: VggFeatures | None = None,
+    lips: LipTracker | None = None,
 ) -> dict[str, Tensor]:
-    """Return the named losses of one rendered sample; the perceptual one only with ``vgg``."""
+    """Return the named losses of one rendered sample.
+
+    The perceptual one only with ``vgg``, the landmarks' only with ``lips``.
+    """
     losses = picture_losses(
         rendered,
         sample,
@@ -68,10 +74,14 @@ def sample_losses(
         gradient_weight=training.gradient_weight,
         warp_weight=training.warp_weight,
     )
+    if vgg is None and lips is None:
+        return losses
+    made = mouth_of(rendered.image, sample.lip_mask)
+    true = mouth_of(sample.picture, sample.lip_mask)
     if vgg is not None:
-        made = mouth_of(rendered.image, sample.lip_mask)
-        true = mouth_of(sample.picture, sample.lip_mask)
         losses["perceptual"] = training.perceptual_weight * perceptual_loss(vgg, made, true)
+    if lips is not None:
+        losses["landmarks"] = training.landmark_weight * landmark_loss(lips, made, true)
     return losses
 
 

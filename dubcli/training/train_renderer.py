@@ -18,6 +18,7 @@ from dubcli.stages.samples import SampleMaker, render_sample
 from dubcli.training import renderer
 from dubcli.training.crops import CroppedClip, crops_of_arrays
 from dubcli.training.data import Clip, Prepared, by_speaker, read_clips
+from dubcli.training.lip_tracker import LipTracker, LipTrackerTraining, train_lip_tracker
 from dubcli.training.loop import LoopOptions, Observer
 from dubcli.training.pack import clips_of, is_pack, open_pack
 from dubcli.training.perceptual import VggFeatures
@@ -50,6 +51,7 @@ class RendererRecipe:
     data: RendererData = field(default_factory=RendererData)
     sampling: RendererSampling = field(default_factory=RendererSampling)
     training: renderer.RendererTraining = field(default_factory=renderer.RendererTraining)
+    lip_tracker: LipTrackerTraining = field(default_factory=LipTrackerTraining)
     network: RendererHyper = field(default_factory=RendererHyper)
     loop: LoopOptions = field(default_factory=lambda: LoopOptions(minutes=90.0))
 
@@ -84,6 +86,7 @@ class RendererRun:
             c for c in clips if c.clip.split == "train" and len(c.content) >= least
         )
         self.judged = [c.content for c in clips if c.clip.split == "val"]
+        self.lips: LipTracker | None = None  # the landmarks' loss, where there is one
         self._pictures: list[tuple[Bytes, Bytes, Bytes]] = []
 
     def loss(self, generator: np.random.Generator) -> dict[str, Tensor]:
@@ -93,7 +96,7 @@ class RendererRun:
         samples = renderer.training_samples(self.training, self.maker, sampling, generator)
         sample = next(samples).to(place)
         rendered = render_sample(self.network, self.seen(sample))
-        return renderer.sample_losses(rendered, sample, training, self.vgg)
+        return renderer.sample_losses(rendered, sample, training, self.vgg, self.lips)
 
     def judge(self, _: nn.Module) -> tuple[float, dict[str, float]]:
         """Score the network, which holds the mean weights: PSNR of the lower face."""
@@ -178,6 +181,18 @@ def train_renderer(
     features = None if vgg is None else VggFeatures(vgg).to(place)
     run = RendererRun(network, clips, model, settings, features)
     refuse_empty(run.training, run.judged, source)
+    if settings.training.landmark_weight > 0:
+        run.lips = train_lip_tracker(
+            run.training,
+            run.judged,
+            model,
+            cache,
+            settings.lip_tracker,
+            seed=settings.loop.seed,
+            device=place,
+            resume=options.resume,
+            observer=observer,
+        )
     return train(
         network,
         RENDERER,

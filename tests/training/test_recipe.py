@@ -157,4 +157,6 @@ def test_options_of_the_command_replace_the_recipe(tmp_path: Path) -> None:
     assert settled(recipe=in_steps, minutes=2).loop.steps is None
     shipped = settled(minutes=0.0)
     assert shipped.loop.minutes == 0
-    assert {f.name for f in fields(shipped)} == {"data", "sampling", "training", "network", "loop"}
+    assert {f.name for f in fields(shipped)} == {
+        "data", "sampling", "training", "lip_tracker", "network", "loop"
+    }  # fmt: skip
