@@ -17,7 +17,8 @@ def sample(seed: int = 0) -> Sample:
     face, lip = (
         ReferenceBatch(pictures(n, 3), pictures(n, 3), (pictures(n) > 0.5).float()) for n in (2, 3)
     )
-    return Sample(pictures(3), pictures(3), masks[0], masks[1], face, lip, torch.zeros(3))
+    both = masks[0], masks[1]
+    return Sample(pictures(3), pictures(3), *both, face, lip, torch.zeros(3), pictures(8))
 
 
 def test_losses_weigh_lips_and_warp_as_the_options_say() -> None:
