@@ -316,9 +316,7 @@ def placed(
     enlarged = enlarge(patch, cv2.INTER_CUBIC)
     for one in fine:
         share = one.share if detail is None else one.share * (1 - detail.share)
-        placing = _for_opencv(chained(one.to_crop, to_region))
-        laid = cv2.warpAffine(one.lacking, placing, size, flags=cv2.INTER_LINEAR)
-        enlarged = enlarged + enlarge(share, cv2.INTER_LINEAR)[:, :, None] * laid
+        _add_finer(enlarged, replace(one, share=share), to_region)
     if detail is not None:
         lacking = region - enlarge(detail.base, cv2.INTER_CUBIC)
         motion = enlarge(detail.motion_px, cv2.INTER_LINEAR) @ linear.T
@@ -333,6 +331,27 @@ def placed(
         enlarged = enlarged + enlarge(detail.share, cv2.INTER_LINEAR)[:, :, None] * moved
     share = enlarge(weight, cv2.INTER_LINEAR)
     return Patch(int(top), int(left), np.clip(enlarged, 0, 255), share)
+
+
+def _add_finer(region: Float, fine: FineDetail, to_region: Float) -> None:
+    """Add what another frame shows to an enlarged crop, [h, w, 3], where it has a share."""
+    rows, columns = np.nonzero(fine.share > 0)
+    if not len(rows):
+        return
+    low, high = (np.array([f(columns), f(rows)]) for f in (np.min, np.max))
+    low, high = low - PASTE_MARGIN, high + 1 + PASTE_MARGIN
+    corners = np.array([low, [high[0], low[1]], [low[0], high[1]], high])
+    reached = corners @ to_region[:, :2].T + to_region[:, 2]
+    left, top = np.maximum(np.floor(reached.min(0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(reached.max(0)).astype(int), region.shape[1::-1])
+    if right <= left or bottom <= top:
+        return
+    to_box = to_region - np.array([[0, 0, left], [0, 0, top]])
+    size, method = (int(right - left), int(bottom - top)), cv2.INTER_LINEAR
+    placing = _for_opencv(chained(fine.to_crop, to_box))
+    laid = cv2.warpAffine(fine.lacking, placing, size, flags=method)
+    share = cv2.warpAffine(fine.share, _for_opencv(to_box), size, flags=method)
+    region[top:bottom, left:right] += share[:, :, None] * laid
 
 
 def detail_share(
