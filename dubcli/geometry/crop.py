@@ -10,6 +10,7 @@ expression and turn alone.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from dubcli.geometry.camera import HEAD_TO_IMAGE, rotation_matrix
 from dubcli.geometry.morphable import OUTER_LIP_RING
 from dubcli.records import Bytes, Crop, Float, Integers, Patch
+
+Real = NDArray[np.floating[Any]]
 
 CROP_SIZE = 256
 CROP_PX_PER_CM = 12.8  # 20 cm across the crop: from the brow to a wide open chin
@@ -208,6 +211,31 @@ def chained(first: Float, second: Float) -> Float:
     return np.column_stack([linear, second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
+def _frame_of(crop: Crop) -> NDArray[np.float64]:
+    """Return the map from a crop to its frame, [2, 3]."""
+    linear = np.linalg.inv(crop.matrix[:, :2].astype(np.float64))
+    return np.column_stack([linear, -linear @ crop.matrix[:, 2]])
+
+
+def _box(low: Real, high: Real, matrix: Real, picture: Bytes | Float) -> list[int] | None:
+    """Return the pixels of a picture, [h, w, 3], that a mapped rectangle can touch.
+
+    Args:
+        low: The rectangle's upper left corner, [2].
+        high: Its lower right one, [2].
+        matrix: From its pixels to the picture's, [2, 3].
+        picture: Its size counts.
+
+    Returns:
+        Left, top, right, bottom; None where it lies outside.
+    """
+    corners = np.array([low, [high[0], low[1]], [low[0], high[1]], high])
+    reached = corners @ matrix[:, :2].T + matrix[:, 2]
+    first = np.maximum(np.floor(reached.min(0)), 0).astype(int)
+    last = np.minimum(np.ceil(reached.max(0)), picture.shape[1::-1]).astype(int)
+    return [*first.tolist(), *last.tolist()] if (first < last).all() else None
+
+
 def finer(rgb: Bytes, crop: Crop, picture: Bytes, around_px: Float) -> tuple[Float, Float] | None:
     """Return what a frame shows around some points beyond its crop.
 
@@ -225,21 +253,17 @@ def finer(rgb: Bytes, crop: Crop, picture: Bytes, around_px: Float) -> tuple[Flo
     frame_px = 1 / math.sqrt(abs(float(np.linalg.det(crop.matrix[:, :2]))))  # in one of the crop
     if frame_px < LEAST_FINER:
         return None
-    linear = np.linalg.inv(crop.matrix[:, :2].astype(np.float64))
-    inverse = np.column_stack([linear, -linear @ crop.matrix[:, 2]])
+    inverse = _frame_of(crop)
     low, high = (f(around_px[:, :2], axis=0) for f in (np.min, np.max))
-    low, high = low - FINE_MARGIN, high + FINE_MARGIN
-    corners = np.array([low, [high[0], low[1]], [low[0], high[1]], high])
-    reached = corners @ linear.T + inverse[:, 2]
-    left, top = np.maximum(np.floor(reached.min(0)).astype(int), 0)
-    right, bottom = np.minimum(np.ceil(reached.max(0)).astype(int), rgb.shape[1::-1])
-    if right <= left or bottom <= top:
+    box = _box(low - FINE_MARGIN, high + FINE_MARGIN, inverse, rgb)
+    if box is None:
         return None
+    left, top, right, bottom = box
     shift = np.array([[0, 0, left], [0, 0, top]])
     enlarged = cv2.warpAffine(
         picture.astype(np.float32),
         _for_opencv(inverse - shift),
-        (int(right - left), int(bottom - top)),
+        (right - left, bottom - top),
         flags=cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -292,16 +316,11 @@ def placed(
     reach = PASTE_MARGIN + (0.0 if detail is None else float(np.abs(detail.motion_px).max()))
     low = np.array([columns.min(), rows.min()]) - reach
     high = np.array([columns.max(), rows.max()]) + 1 + reach
-    corners = np.array([low, [high[0], low[1]], [low[0], high[1]], high])
-    height, width = rgb.shape[:2]
-    linear = np.linalg.inv(crop.matrix[:, :2].astype(np.float64))
-    inverse = np.concatenate([linear, -linear @ crop.matrix[:, 2:]], axis=1)
-    reached = corners @ linear.T + inverse[:, 2]
-    left, top = np.maximum(np.floor(reached.min(0)).astype(int), 0)
-    right = min(int(np.ceil(reached[:, 0].max())), width)
-    bottom = min(int(np.ceil(reached[:, 1].max())), height)
-    if right <= left or bottom <= top:
+    inverse = _frame_of(crop)
+    box = _box(low, high, inverse, rgb)
+    if box is None:
         return None
+    left, top, right, bottom = box
     to_region = inverse - np.array([[0, 0, left], [0, 0, top]])
     matrix = _for_opencv(to_region)
     size = (right - left, bottom - top)
@@ -319,7 +338,7 @@ def placed(
         _add_finer(enlarged, replace(one, share=share), to_region)
     if detail is not None:
         lacking = region - enlarge(detail.base, cv2.INTER_CUBIC)
-        motion = enlarge(detail.motion_px, cv2.INTER_LINEAR) @ linear.T
+        motion = enlarge(detail.motion_px, cv2.INTER_LINEAR) @ inverse[:, :2].T
         x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
         moved = cv2.remap(
             lacking,
@@ -330,7 +349,7 @@ def placed(
         )
         enlarged = enlarged + enlarge(detail.share, cv2.INTER_LINEAR)[:, :, None] * moved
     share = enlarge(weight, cv2.INTER_LINEAR)
-    return Patch(int(top), int(left), np.clip(enlarged, 0, 255), share)
+    return Patch(top, left, np.clip(enlarged, 0, 255), share)
 
 
 def _add_finer(region: Float, fine: FineDetail, to_region: Float) -> None:
@@ -339,15 +358,12 @@ def _add_finer(region: Float, fine: FineDetail, to_region: Float) -> None:
     if not len(rows):
         return
     low, high = (np.array([f(columns), f(rows)]) for f in (np.min, np.max))
-    low, high = low - PASTE_MARGIN, high + 1 + PASTE_MARGIN
-    corners = np.array([low, [high[0], low[1]], [low[0], high[1]], high])
-    reached = corners @ to_region[:, :2].T + to_region[:, 2]
-    left, top = np.maximum(np.floor(reached.min(0)).astype(int), 0)
-    right, bottom = np.minimum(np.ceil(reached.max(0)).astype(int), region.shape[1::-1])
-    if right <= left or bottom <= top:
+    box = _box(low - PASTE_MARGIN, high + 1 + PASTE_MARGIN, to_region, region)
+    if box is None:
         return
+    left, top, right, bottom = box
     to_box = to_region - np.array([[0, 0, left], [0, 0, top]])
-    size, method = (int(right - left), int(bottom - top)), cv2.INTER_LINEAR
+    size, method = (right - left, bottom - top), cv2.INTER_LINEAR
     placing = _for_opencv(chained(fine.to_crop, to_box))
     laid = cv2.warpAffine(fine.lacking, placing, size, flags=method)
     share = cv2.warpAffine(fine.share, _for_opencv(to_box), size, flags=method)

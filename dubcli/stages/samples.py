@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dubcli.geometry.camera import project
-from dubcli.geometry.crop import crop_for_head, transform
+from dubcli.geometry.crop import transform
 from dubcli.geometry.morphable import MorphableModel, vertices
 from dubcli.geometry.teeth import TeethPlace, carry, most_alike
 from dubcli.geometry.window import COLUMNS, HEIGHT, ROWS, WIDTH, WindowDrawer
@@ -20,6 +20,7 @@ from dubcli.networks.losses import multiscale_l1
 from dubcli.networks.mouth import CARRIED, MOUTHS
 from dubcli.networks.renderer import DualAttentionRenderer, Rendered, bank_of, join, prefer_alike
 from dubcli.records import Analysis, Bytes, Crop, Float, Integers
+from dubcli.stages.render import crop_of
 
 
 class CroppedFrames(Protocol):
@@ -178,11 +179,7 @@ class SampleMaker:
 
     def _teeth(self, clip: CroppedFrames, t: int, points: Float) -> TeethPlace:
         """Return where the teeth of a frame are, [V, 3] pixels."""
-        analysis = clip.analysis
-        crop = crop_for_head(
-            analysis.rotation[t], analysis.translation_px[t], float(analysis.scale_px[t])
-        )
-        return self._draw.teeth(analysis, t, crop, points)
+        return self._draw.teeth(clip.analysis, t, crop_of(clip.analysis, t), points)
 
 
 def _pictures(crops: Bytes, mirrored: bool) -> Tensor:
@@ -252,9 +249,8 @@ def picture_losses(
 
 def expose(sample: Sample, factor: float) -> Sample:
     """Brighten or darken every picture of a sample alike."""
-    colours = sample.mouths.view(-1, CARRIED // 2, *sample.mouths.shape[1:])[
-        :, :3
-    ]  # the fourth is no colour
+    moved = sample.mouths.view(-1, CARRIED // 2, *sample.mouths.shape[1:])
+    colours = moved[:, :3]  # the fourth channel is where the mouth is open
     for tensor in (sample.picture, sample.face.frames, sample.lip.frames, colours):
         tensor.mul_(factor).clamp_(0, 1)
     return sample
